@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from onelayer import load, solve_path
@@ -77,6 +78,42 @@ def test_l1_chooses_features_and_the_last_lines_count_them(run: Command, tmp_pat
 )
 def test_wrong_l1_options_are_refused(run: Command, wrong: tuple[str, ...], message: str) -> None:
     code, _, error = run("solve", *QUICK, *wrong)
+    assert code != 0
+    assert message in error
+
+
+def test_offsets_and_penalty_factors_are_columns_of_a_table(run: Command, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    X, exposure = rng.normal(size=(120, 3)), rng.normal(size=120)
+    y = (X[:, 0] + exposure + rng.logistic(size=120) > 0).astype(int)
+    table = np.column_stack([X, exposure, y])
+    header = "age,b,c,exposure,label"
+    np.savetxt(tmp_path / "t.csv", table, delimiter=",", header=header, comments="")
+    data = ("--data", "t.csv", "--offsets", "exposure")
+    code, _, _ = run("solve", *data, "--l2", "0.5", "--penalty-factors", "age=0,c=4")
+    assert code == 0
+    [model] = LambdaPath.load(tmp_path / "runs" / "solve").models
+    assert model.feature_names == ("age", "b", "c")
+    assert model.settings["offsets"] is True
+    assert model.settings["penalty_factors"] == {"age": 0.0, "c": 4.0}
+    for more, gap in (((), 1e-6), (("--penalty-factors", "f.txt"), 1.0)):
+        (tmp_path / "f.txt").write_text("1\n1\n1\n")
+        code, out, _ = run("certify", "runs/solve", *more, "--json")
+        assert code == 0
+        assert json.loads(out)[0]["gap"] < gap
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ("height=0", "penalty_factors name the feature 'height', which is not there"),
+        ("0=0,0=1", "--penalty-factors names the feature '0' twice"),
+        ("0=none", "--penalty-factors must be numbers"),
+        ("0", "no such file or folder: 0"),
+    ],
+)
+def test_wrong_penalty_factors_are_refused(run: Command, wrong: str, message: str) -> None:
+    code, _, error = run("solve", *QUICK, "--l2", "0.1", "--penalty-factors", wrong)
     assert code != 0
     assert message in error
 

@@ -27,7 +27,7 @@ from onelayer.cli.config import VALUES, is_given
 from onelayer.cli.output import note
 from onelayer.data import Dataset, Splits, load
 from onelayer.data.feature_sets import FeatureSets, read_feature_sets
-from onelayer.data.formats.registry import names_file
+from onelayer.data.formats.registry import names_file, read_labels
 from onelayer.data.load import load_for, names_cifar10
 from onelayer.data.progress import print_line
 from onelayer.data.streaming import stored_rows
@@ -78,6 +78,8 @@ class DataOptions(OptionGroup):
         groups COLUMN|FILE: Column or array of groups, or a file with one group per row; no group is
             in two parts or folds. identical: rows with the same values stay in one part.
         weights COLUMN|FILE: Column or array of row weights, or a file with one number per row.
+        offsets COLUMN|FILE: What is added to the scores: of two classes a column or one number per
+            row, for the second; else a .npy matrix.
         features NAMES: Feature columns; x* is a pattern.
         drop NAMES: Columns that are no features.
         id COLUMN: Column that names each row.
@@ -98,6 +100,7 @@ class DataOptions(OptionGroup):
     split: str | None = None
     groups: str | None = None
     weights: str | None = None
+    offsets: str | None = None
     features: str | None = None
     drop: str | None = None
     id: str | None = None
@@ -226,7 +229,7 @@ def require_inside(folder: Path, options: Mapping[str, Any]) -> None:
     here, found = Path.cwd().resolve(), list[str]()
     for name in (
         "data", "labels", "test", "test_labels", "validation", "validation_labels", "split",
-        "groups", "weights", "folds_from",
+        "groups", "weights", "offsets", "folds_from", "penalty_factors",
     ):  # fmt: skip
         word = str(options.get(name, options.get(name.replace("_", "-"))) or "")
         if "\0" in word or not home_path(word).resolve().is_relative_to(here):
@@ -429,17 +432,27 @@ def parse_class_weight(text: str | None) -> ClassWeight:
     """A class weight as `solve` takes it: balanced, or NAME=WEIGHT with commas between them."""
     if text is None or text == BALANCED:
         return text
+    return _by_name("--class-weight", "class", text, f"{BALANCED} or NAME=WEIGHT for some classes")
+
+
+def parse_penalty_factors(text: str | None) -> Any:
+    """Penalty factors as `solve` takes them: NAME=FACTOR with commas, or a file of numbers."""
+    if text is None or "=" not in text:
+        return text and read_labels(home_path(text))
+    what = "a file with one number per feature, or COLUMN=FACTOR for some features"
+    return _by_name("--penalty-factors", "feature", text, what)
+
+
+def _by_name(flag: str, what: str, text: str, expected: str) -> dict[str, float]:
+    """NAME=NUMBER with commas between them."""
     found: dict[str, float] = {}
-    for part in parse_names("--class-weight", text):
-        name, _, weight = part.rpartition("=")
+    for part in parse_names(flag, text):
+        name, _, number = part.rpartition("=")
         if not name:
-            raise SettingsError(
-                f"--class-weight must be {BALANCED} or NAME=WEIGHT for some classes, separated by "
-                f"commas, got {text!r}."
-            )
+            raise SettingsError(f"{flag} must be {expected}, separated by commas, got {text!r}.")
         if name in found:
-            raise SettingsError(f"--class-weight names the class {name!r} twice.")
-        found[name] = _number("--class-weight", weight)
+            raise SettingsError(f"{flag} names the {what} {name!r} twice.")
+        found[name] = _number(flag, number)
     return found
 
 

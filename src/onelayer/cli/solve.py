@@ -79,6 +79,7 @@ def solve(
     rule: str = "best",
     intercept: bool = True,
     class_weight: str | None = None,
+    penalty_factors: str | None = None,
     refit: bool = False,
     data: opt.DataOptions,
     scaling: str = "auto",
@@ -108,6 +109,8 @@ def solve(
         intercept/no-intercept: Fit a bias; without one b = 0, and features are not centred.
         class-weight WEIGHTS: balanced, or weights of classes in the cost, as in cat=2,dog=.5; the
             others weigh 1, and 0 leaves a class out.
+        penalty-factors FILE|COLUMN=X: A file with the factor of each feature's penalty, or those of
+            some features, as in age=0,site=0; the others are 1, and 0 is not penalised.
 
     Search:
         tol X: Relative gap to the optimum to prove for each λ.
@@ -120,6 +123,7 @@ def solve(
     engine = opt.chosen_engine(arithmetic)
     check_path_options(penalty, scoring, rule, scaling, tol, max_passes, folds)
     weighing = opt.parse_class_weight(class_weight)
+    factors = opt.parse_penalty_factors(penalty_factors)
     command = command_in_force(context)
     with training_in(out, checkpoints, command, data, overwrite=overwrite) as checkpoint:
         splits = opt.load_splits(data)
@@ -136,6 +140,7 @@ def solve(
             how |= {"refit": refit}
             how |= {"max_passes": max_passes, "scaling": scaling, "engine": engine}
             how |= {"intercept": intercept, "class_weight": weighing} | sparse
+            how |= {"penalty_factors": factors}
             path = solver.solve_path(splits, l2s, on_progress=show, checkpoint=checkpoint, **how)
         path = replace(path, command=opt.as_loaded(command, splits))
         finish_path(path, checkpoint, splits, as_json=json)
@@ -259,6 +264,7 @@ def certify(
     model: str,
     l2: float | None = None,
     l1: float | None = None,
+    penalty_factors: str | None = None,
     data: opt.DataOptions,
     trust: bool = False,
     arithmetic: opt.EngineOptions,
@@ -278,6 +284,8 @@ def certify(
     Hyperparameters:
         l2 X: L2 penalty λ. Default: the model's own.
         l1 X: Penalty λ₁ Σ |W|. Default: the model's own.
+        penalty-factors FILE|COLUMN=X: Factors of the features' penalties, as of solve. Default: the
+            model's own.
 
     Data:
         trust: Read files that a run folder names outside of the current folder.
@@ -288,11 +296,12 @@ def certify(
     if l2 is None and any(one.model.l2 is None for one in named_models):
         raise SettingsError("the model does not say its λ; pass --l2.")
     train_set = opt.rows_for(context, data, named_models[0], "train", trust=trust)
-    figures = []
+    figures, factors = [], opt.parse_penalty_factors(penalty_factors)
     for one in named_models:
         if one.feature_set not in (None, named_models[0].feature_set):
             train_set = opt.rows_for(context, data, one, "train", trust=trust)
-        certificate = solver.certify(one.model, train_set, l2=l2, l1=l1, engine=engine)
+        own: dict[str, Any] = {"l2": l2, "l1": l1, "penalty_factors": factors}
+        certificate = solver.certify(one.model, train_set, engine=engine, **own)
         figures.append({"name": one.name} | asdict(certificate))
         if not json:
             output.print_line(f"{one.name}: {certificate.sentence}")

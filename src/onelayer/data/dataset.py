@@ -28,9 +28,12 @@ from onelayer.data.mapped import check_mapped
 from onelayer.data.progress import Log, print_line
 from onelayer.data.sparse import SparseRows, is_sparse, sparse_rows
 from onelayer.data.streaming import first_not_finite, iter_tiles, not_finite, stored_rows
-from onelayer.data.weights import check_weights, near_one
+from onelayer.data.weights import check_weights, near_one, numbers
 from onelayer.errors import DataError
 from onelayer.files.records import MAY_LACK
+
+# What rows have besides X and y.
+OF_ROWS = ("ids", "weights", "groups", "offsets")
 
 SUPPORTED_DTYPES = ("uint8", "float16", "float32", "float64")
 
@@ -61,6 +64,8 @@ class Dataset:
             rows are Σ w (·) / Σ w, in training as in evaluation: an integer repeats a row.
         groups: (N,) what each row belongs to, such as its patient, or None: rows of one group are
             in one part and one fold, and are drawn together by the bootstrap.
+        offsets: (N, K) what is added to the scores, s = W x + b + o, in `solve`, evaluation and
+            prediction; (N,) of two classes is the second's. None is 0. Kept as float32 or float64.
 
     Raises:
         DataError: for an empty set, an unsupported dtype, lengths that differ, a label outside
@@ -85,6 +90,7 @@ class Dataset:
     label_type: LabelType = INDEX
     weights: NDArray[np.float64] | None = None
     groups: NDArray[Any] | None = None
+    offsets: NDArray[np.floating] | None = None
 
     def __post_init__(self) -> None:
         names = self.feature_names or column_names(self.X)
@@ -118,6 +124,9 @@ class Dataset:
             what = f"{self.name}: weights"
             checked = check_weights(to_array(self.weights, what), self.rows, what)
             object.__setattr__(self, "weights", near_one(checked))
+        if self.offsets is not None:
+            given = to_array(self.offsets, f"{self.name}: offsets")
+            object.__setattr__(self, "offsets", self._checked_offsets(given))
 
     def __repr__(self) -> str:
         return f"{self.name}: {self.rows} rows, {self._columns}"
@@ -125,6 +134,7 @@ class Dataset:
     @property
     def _columns(self) -> str:
         weighted = "" if self.weights is None else ", weighted rows"
+        weighted += "" if self.offsets is None else ", offsets"
         what = "labels, many a row" if self.many_labels else "classes"
         sparse = sparse_rows(self.X)
         form = "" if sparse is None else f", sparse: {sparse.nnz / self.rows:.3g} values a row"
@@ -205,10 +215,9 @@ class Dataset:
         """
         index = rows if isinstance(rows, slice) else np.atleast_1d(np.asarray(rows))
         try:
-            own = (self.ids, self.weights, self.groups)
-            ids, weights, groups = (None if of is None else of[index] for of in own)
-            X, y = self._chosen(index), self.y[index]
-            taken = replace(self, X=X, y=y, ids=ids, weights=weights, groups=groups)
+            own = {name: getattr(self, name) for name in OF_ROWS}
+            chosen: dict[str, Any] = {n: None if of is None else of[index] for n, of in own.items()}
+            taken = replace(self, X=self._chosen(index), y=self.y[index], **chosen)
         except IndexError as error:
             raise self._error(
                 f"rows must be numbers from 0 to {self.rows - 1}, a slice or {self.rows} booleans, "
@@ -323,6 +332,30 @@ class Dataset:
             )
         return np.ascontiguousarray(y, dtype=np.int64)
 
+    def _checked_offsets(self, given: NDArray[Any]) -> NDArray[np.floating]:
+        if self.many_labels:
+            raise self._error("offsets are for rows of one class, but these have many labels")
+        offsets = numbers(given)
+        shape = (self.rows, self.classes)
+        if offsets.dtype.kind not in "biuf" or offsets.shape not in (shape, shape[: 3 - shape[1]]):
+            of_two = f", or ({self.rows},) for the second class" if self.classes == 2 else ""
+            raise self._error(
+                f"offsets must be numbers for each row and class, of shape {shape}{of_two}, but "
+                f"they are {offsets.dtype} of shape {offsets.shape}"
+            )
+        kept = offsets.astype(offsets.dtype if offsets.dtype.name == "float32" else np.float64)
+        if kept.ndim == 1:
+            kept = np.stack([np.zeros_like(kept), kept], axis=1)
+        if not np.isfinite(kept).all():
+            row = int(np.argmin(np.isfinite(kept).all(axis=1)))
+            raise self._error(f"offsets must be finite, but row {row} has NaN or infinity")
+        return np.ascontiguousarray(kept)
+
+    def refuse_offsets(self, what: str) -> None:
+        """Raise `DataError` where rows have offsets."""
+        if self.offsets is not None:
+            raise self._error(f"rows have offsets, which {what} does not take; solve does")
+
     def _error(self, what: str) -> DataError:
         return DataError(f"{self.name}: {what}.")
 
@@ -411,6 +444,11 @@ class Splits:
                         f"{self.name}: training and {role} rows must agree in {what}, but they "
                         f"have {expected} and {got}."
                     )
+            if (other.offsets is None) != (self.train.offsets is None):
+                raise DataError(
+                    f"{self.name}: training and {role} rows must both have offsets, or none of "
+                    "them; zeros are offsets too."
+                )
             if (sparse_rows(other.X) is None) != (sparse_rows(self.train.X) is None):
                 raise DataError(
                     f"{self.name}: training and {role} rows must both be sparse, or none of them; "
@@ -438,6 +476,7 @@ class Splits:
             y=both("y"),
             ids=both("ids"),
             groups=both("groups"),
+            offsets=both("offsets"),
             weights=weights,
             name=f"{self.train.name} and validation rows",
         )

@@ -53,14 +53,14 @@ DIGITS, CIFAR10, CIFAR100, OWN = "digits", "cifar10", "cifar100", "own"
 # The options of rows of one's own, and those that have another default than None.
 _OPTIONS = (
     "labels", "test", "test_labels", "test_size", "validation", "validation_labels",
-    "validation_size", "split_seed", "split", "groups", "weights", "features", "drop", "id",
-    "image_size", "stream",
+    "validation_size", "split_seed", "split", "groups", "weights", "offsets", "features", "drop",
+    "id", "image_size", "stream",
 )  # fmt: skip
 _DEFAULTS = {"test_size": TEST_SIZE, "validation_size": VALIDATION_SIZE, "split_seed": 0}
 _BATCHES = (1,), (2,)
 
 # Options that may name a column which is no feature.
-_BESIDE = ("groups", "split", "weights")
+_BESIDE = ("groups", "split", "weights", "offsets")
 
 
 @known_options
@@ -78,6 +78,7 @@ def load(
     split: Any = None,
     groups: Any = None,
     weights: Any = None,
+    offsets: Any = None,
     features: str | Sequence[str] | None = None,
     drop: str | Sequence[str] | None = None,
     id: str | None = None,  # noqa: A002
@@ -129,6 +130,8 @@ def load(
         weights: the column or array with the weight of each row, of every part; a file with one
             number a row, or the weights, (N,), of the rows of `source`: `Dataset.weights`. Rows of
             weight 0 are left out.
+        offsets: as `weights`, what is added to the scores: of two classes a column or one number a
+            row, which is the second's; else a file or an array (N, K): `Dataset.offsets`.
         features: columns of a table that are features: names or patterns ("x*"), a list or a text
             with commas. Default: all of numbers but the labels and a data frame's index.
         drop: columns that are none, as `features`.
@@ -250,7 +253,7 @@ def _load_unsplit(
         if not _is_column(options[name]) and not _is_identical(options[name])
     }
     elsewhere: dict[str, Any] = {
-        name: own[name] for name in ("groups", "weights") if own.get(name) is not None
+        name: own[name] for name in ("groups", "weights", "offsets") if own.get(name) is not None
     }
     whole = replace(whole, **elsewhere) if elsewhere else whole
     return take_parts(whole, own.get("split", tables["train"].beside.get("split")), parts)
@@ -444,6 +447,6 @@ def _number(
         top, where = train.max_value if X.dtype == np.uint8 else 1.0, table.where
         datasets[role] = Dataset(
             X, y, class_names, table.image_shape, top, where, where, names, table.ids, kind,
-            weights=table.beside.get("weights"), groups=table.beside.get("groups"),
+            **{name: table.beside.get(name) for name in ("weights", "groups", "offsets")},
         )  # fmt: skip
     return datasets.pop("train"), datasets

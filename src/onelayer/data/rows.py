@@ -5,12 +5,13 @@ Shape letters, the same everywhere: N rows, D features, K classes, X (N, D), y (
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from onelayer.data.dataset import Dataset, Splits, training_rows
 from onelayer.data.scaling import Scaling, fit_scaling
@@ -22,10 +23,18 @@ from onelayer.data.weights import (
     of_mean_one,
     times_class_weights,
 )
-from onelayer.errors import require_bool
+from onelayer.errors import SettingsError, is_number, one_line, plain, require_bool
 
 # Sparse rows of so few entries may become an array.
 FEW_ENTRIES = 1 << 18
+
+# Factors of penalties: of each feature, or of some by their names; the others are 1.
+PenaltyFactors = Mapping[Any, float] | ArrayLike | None
+
+MAX_FACTOR = 1e100
+
+# The penalty factor that a search takes in the place of 0.
+FREE_FACTOR = 2.0**-10
 
 Data = TypeVar("Data", Dataset, Splits, Dataset | Splits)
 
@@ -49,6 +58,15 @@ class Rows:
     image_width: int = 0  # of one line, which mirroring reverses; 0 where rows are no images
     # Whether models of these rows have a bias; without one b is 0, and its gradient is not taken.
     intercept: bool = True
+    # What is added to the scores, (N, K): s = W x + b + o; None is 0.
+    score_offsets: NDArray[np.floating] | None = None
+    # Factor f ≥ 0 of each feature's penalty, λ Σ f ‖W_:d‖², (D,); None is 1 each. 0 is unpenalised.
+    penalty_factors: NDArray[np.float64] | None = None
+
+    @property
+    def chosen(self) -> NDArray[np.int64] | slice:
+        """What chooses the rows of X that a full pass visits, in its order."""
+        return slice(None) if self.index is None else self.index
 
     @property
     def count(self) -> int:
@@ -79,6 +97,13 @@ class Rows:
         if self.weights is None or self.index is None:
             return self.weights
         return self.weights[self.index]
+
+    @property
+    def row_offsets(self) -> NDArray[np.floating] | None:
+        """What is added to the scores of each row that a full pass visits, in its order, (n, K)."""
+        if self.score_offsets is None or self.index is None:
+            return self.score_offsets
+        return self.score_offsets[self.index]
 
     @property
     def mass(self) -> float:
@@ -112,7 +137,7 @@ class Rows:
 
     def scaled(self, dtype: str = "float64") -> NDArray[np.floating]:
         """The rows that a full pass visits, converted and scaled, as a new array."""
-        chosen = slice(None) if self.index is None else self.index
+        chosen = self.chosen
         wide = "float64" if self.extreme else dtype
         sparse = sparse_rows(self.X)
         stored = self.X[chosen] if sparse is None else sparse[chosen].toarray()
@@ -120,6 +145,28 @@ class Rows:
         rows *= self.scale.astype(wide)
         rows += self.offset.astype(wide)
         return rows.astype(dtype, copy=False)
+
+    @property
+    def has_free(self) -> bool:
+        """Whether a feature is not penalised."""
+        return self.penalty_factors is not None and not self.penalty_factors.all()
+
+    def in_units(self, units: NDArray[np.float64]) -> Rows:
+        """The rows x / u for weights W u, by units u of the features, (D,): the same scores."""
+        return replace(self, scale=self.scale / units, offset=self.offset / units)
+
+    def unit_penalties(self) -> tuple[Rows, NDArray[np.float64] | None]:
+        """The rows in units in which each factor of a penalty is 1 or 0, and these units.
+
+        λ f W² = λ (W √f)². Weights that are not penalised are searched in smaller units, beside
+        whose curvature that of a penalty, which a search may take them to have, is little.
+        """
+        f = self.penalty_factors
+        if f is None:
+            return self, None
+        units = np.sqrt(np.where(f > 0.0, f, FREE_FACTOR))
+        factors = np.sign(f) if self.has_free else None
+        return replace(self.in_units(units), penalty_factors=factors), units
 
     def with_intercept(self, intercept: bool) -> Rows:
         """The same rows, for models with or without a bias."""
@@ -142,8 +189,8 @@ class Rows:
 
     @property
     def unlabelled(self) -> Rows:
-        """The same rows, all of one class: for passes that read no labels."""
-        return replace(self, y=np.zeros(len(self.y), np.int64))
+        """The same rows, all of one class and without offsets: for products with their features."""
+        return replace(self, y=np.zeros(len(self.y), np.int64), score_offsets=None)
 
     def part(self, start: int, stop: int) -> Rows:
         """Rows `start` to `stop` of those that a full pass visits; X is not copied."""
@@ -153,7 +200,8 @@ class Rows:
         stored: Any = stored_rows(self.X)
         rows = slice(start, stop)
         X = self.X[rows] if stored is None else stored.take(np.arange(len(stored))[rows])
-        return replace(self, X=X, y=self.y[start:stop], weights=weights)
+        offsets = None if self.score_offsets is None else self.score_offsets[start:stop]
+        return replace(self, X=X, y=self.y[start:stop], weights=weights, score_offsets=offsets)
 
     def only(self, index: NDArray[np.int64]) -> Rows:
         """These rows alone, in this order; X is not copied."""
@@ -163,22 +211,35 @@ class Rows:
 def rows_of(dataset: Dataset, scaling: Scaling) -> Rows:
     """A data set as engines read it, scaled while it is read; nothing is copied."""
     width = dataset.image_shape[2] if dataset.image_shape else 0
-    return Rows(dataset.X, dataset.y, scaling.scale, scaling.offset, None, dataset.weights, width)
+    rows = Rows(dataset.X, dataset.y, scaling.scale, scaling.offset, None, dataset.weights, width)
+    return replace(rows, score_offsets=dataset.offsets)
 
 
 def rows_to_fit(
-    data: Data, scaling: str, class_weight: ClassWeight = None, *, intercept: bool = True
+    data: Data,
+    scaling: str,
+    class_weight: ClassWeight = None,
+    *,
+    intercept: bool = True,
+    penalty_factors: PenaltyFactors = None,
+    without_offsets: str = "",
 ) -> tuple[Data, Scaling, Rows]:
     """The rows that a cost is the mean over, scaled and weighted; and the data that they are of.
+
+    Offsets are refused where what does `without_offsets` is named.
 
     The data lack the training rows of weight 0. The scaling is fitted to the others by weight, and
     centres them only for a model with an intercept.
     """
     data = without_weightless(data, class_weight)
     train = training_rows(data)
+    if without_offsets:
+        train.refuse_offsets(without_offsets)
     weights = weights_to_fit(train, class_weight)
     fitted = fit_scaling(scaling, train.X, train.max_value, weights, centre=intercept)
-    return data, fitted, replace(rows_of(train, fitted), weights=weights, intercept=intercept)
+    factors, rows = factors_of_rows(penalty_factors, train), rows_of(train, fitted)
+    rows = replace(rows, weights=weights, intercept=intercept, penalty_factors=factors)
+    return data, fitted, rows
 
 
 def without_weightless(data: Data, class_weight: ClassWeight = None) -> Data:
@@ -203,6 +264,66 @@ def intercept_setting(intercept: bool) -> dict[str, Any]:
     """Having no intercept as a setting for records; none where there is one."""
     require_bool("intercept", intercept)
     return {} if intercept else {"intercept": False}
+
+
+def factors_of_features(
+    given: PenaltyFactors, D: int, names: Sequence[str] | None, *, many_labels: bool = False
+) -> NDArray[np.float64] | None:
+    """The factor of each of D features' penalty, (D,); None where all are 1."""
+    if given is None:
+        return None
+    names = tuple(map(str, range(D))) if names is None else names
+    if isinstance(given, Mapping):
+        factors: NDArray[Any] = np.ones(D, object)
+        places = {name: place for place, name in enumerate(names)}
+        for name, factor in given.items():
+            if str(name) not in places:
+                raise SettingsError(
+                    f"penalty_factors name the feature {one_line(repr(name))}, which is not there."
+                )
+            factors[places[str(name)]] = plain(factor)
+    else:
+        factors = np.asarray(given)
+    if factors.shape != (D,) or not all(map(is_number, factors.tolist())):
+        raise SettingsError(
+            f"penalty_factors must be one number for each of the {D} features, or a dict of some "
+            f"features and factors, but {one_line(repr(given))} was given."
+        )
+    found = factors.astype(np.float64)
+    wrong = ~((found >= 0.0) & (found < MAX_FACTOR))
+    if wrong.any():
+        place = int(np.argmax(wrong))
+        raise SettingsError(
+            f"penalty_factors must be finite and 0 or above, but feature {names[place]!r} has "
+            f"{found[place]:g}."
+        )
+    if not found.any():
+        raise SettingsError(
+            "penalty_factors must be above 0 for some features, but all of them are 0; solve with "
+            "l2=0 for no penalty."
+        )
+    if many_labels and not found.all():
+        raise SettingsError(
+            "penalty_factors of 0 are not built for many labels a row; give a small factor, such "
+            "as 1e-4."
+        )
+    return None if (found == 1.0).all() else found
+
+
+def factors_of_rows(given: PenaltyFactors, dataset: Dataset) -> NDArray[np.float64] | None:
+    """The factor of each feature's penalty, (D,); None where all are 1."""
+    of_data = dataset.features, dataset.feature_names
+    return factors_of_features(given, *of_data, many_labels=dataset.many_labels)
+
+
+def rows_setting(rows: Rows, dataset: Dataset) -> dict[str, Any]:
+    """Penalty factors that are not 1, by name, and having offsets, as settings for records."""
+    found: dict[str, Any] = {} if rows.score_offsets is None else {"offsets": True}
+    if rows.penalty_factors is not None:
+        names, others = dataset.feature_names, np.flatnonzero(rows.penalty_factors != 1.0)
+        by_name = {names[d] if names else str(d): float(rows.penalty_factors[d]) for d in others}
+        found["penalty_factors"] = by_name
+    return found
 
 
 def weights_to_fit(dataset: Dataset, class_weight: ClassWeight) -> NDArray[np.float64] | None:

@@ -79,6 +79,7 @@ def split(
     split: ArrayLike | None = None,
     ids: ArrayLike | None = None,
     weights: ArrayLike | None = None,
+    offsets: ArrayLike | None = None,
     test_size: float = TEST_SIZE,
     validation_size: float = VALIDATION_SIZE,
     seed: int = 0,
@@ -107,6 +108,8 @@ def split(
             held out of the training rows.
         ids: what names each row, (N,): `Dataset.ids`.
         weights: weight of each row, (N,), ≥ 0: `Dataset.weights`. Rows of weight 0 are left out.
+        offsets: what is added to each row's scores, (N, K), or (N,) of two classes:
+            `Dataset.offsets`.
         test_size: fraction of the rows, above 0 and below 1; drawn first.
         validation_size: fraction of the rows that are left, above 0 and below 1.
         seed: of the random choice of rows, 0 or above.
@@ -146,8 +149,8 @@ def split(
     ids = None if ids is None else to_array(ids, f"{name}, ids")
     known = None if feature_names is None else tuple(feature_names)
     source = "arrays in memory"
-    own: Any = weights
-    data = Dataset(X, labels, names, image_shape, max_value, name, source, known, ids, kind, own)
+    own: dict[str, Any] = {"weights": weights, "offsets": offsets}
+    data = Dataset(X, labels, names, image_shape, max_value, name, source, known, ids, kind, **own)
     identical = isinstance(groups, str)
     if identical and groups != IDENTICAL:
         raise SettingsError(

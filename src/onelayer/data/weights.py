@@ -32,8 +32,8 @@ def check_weights(
     weights: Any, rows: int, what: str, error: type[Exception] = DataError
 ) -> Float64:
     """Weights of N rows as float64, (N,)."""
-    given = _numbers(np.asarray(weights))
-    if given.dtype.kind not in "biuf" and not _holds_numbers(given):
+    given = numbers(np.asarray(weights))
+    if given.dtype.kind not in "biuf" and not _holdsnumbers(given):
         raise error(f"{what} must be numbers, but it holds {one_line(repr(plain(given.flat[0])))}.")
     found: Float64 = given.astype(np.float64)
     if found.shape != (rows,):
@@ -50,14 +50,14 @@ def check_weights(
     return found
 
 
-def _numbers(values: NDArray[Any]) -> NDArray[Any]:
+def numbers(values: NDArray[Any]) -> NDArray[Any]:
     """Numbers that a file holds as text."""
     with suppress(ValueError, TypeError):
         return values.astype(np.float64) if values.dtype.kind in "OU" else values
     return values
 
 
-def _holds_numbers(values: NDArray[Any]) -> bool:
+def _holdsnumbers(values: NDArray[Any]) -> bool:
     return values.dtype.kind == "O" and all(is_number(value, Real) for value in values.flat)
 
 

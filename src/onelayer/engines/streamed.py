@@ -1,5 +1,8 @@
 """Rows in files for engines that know arrays only: they get them a tile at a time, read ahead.
 
+Scores of rows with offsets, s = W x + b + o, are the engine's own with the offsets added, a tile of
+them at a time.
+
 Tiles hold whole batches, so a step is the engine's own, on the same rows as from memory and to the
 same bits; sums over all rows are sums over tiles, and agree to rounding.
 """
@@ -21,6 +24,9 @@ from onelayer.engines.factory import make_engine
 from onelayer.errors import SettingsError
 
 T = TypeVar("T", bound=np.generic)
+
+# Entries of the scores of a tile of rows with offsets.
+OFFSET_ENTRIES = 1 << 17
 
 
 def tiles(rows: Rows, most: int) -> Iterator[tuple[slice, Rows]]:
@@ -49,10 +55,10 @@ def loaded(rows: Rows, places: NDArray[np.int64]) -> Rows:
     chosen = rows.only(places)
     if stored_rows(rows.X) is None or chosen.index is None:
         return chosen
-    weights = None if rows.weights is None else rows.weights[chosen.index]
     return replace(
-        rows, X=rows.X[chosen.index], y=chosen.labels, weights=weights, index=np.arange(len(places))
-    )
+        rows, X=rows.X[chosen.index], y=chosen.labels, weights=chosen.row_weights,
+        score_offsets=chosen.row_offsets, index=np.arange(len(places)),
+    )  # fmt: skip
 
 
 def batches(rows: Rows, X: StoredRows, steps: base.Steps) -> Iterator[tuple[Rows, base.Steps]]:
@@ -70,7 +76,9 @@ def batches(rows: Rows, X: StoredRows, steps: base.Steps) -> Iterator[tuple[Rows
 def _in_memory(rows: Rows, tile: Tile, held: NDArray[Any], index: NDArray[Any] | None) -> Rows:
     indices = tile.indices
     weights = None if rows.weights is None else rows.weights[indices]
-    return replace(rows, X=held, y=rows.y[indices], weights=weights, index=index)
+    offsets = None if rows.score_offsets is None else rows.score_offsets[indices]
+    y = rows.y[indices]
+    return replace(rows, X=held, y=y, weights=weights, score_offsets=offsets, index=index)
 
 
 def _check_batch(X: StoredRows, size: int, *, ordered: bool) -> None:
@@ -113,6 +121,8 @@ class StreamedEngine(base.Engine):
         return _StreamedTrainer(self._engine.begin(state, method))
 
     def gradient(self, rows: Rows, weights: base.Weights) -> base.FullGradient:
+        if rows.score_offsets is not None:
+            return self._gradient_with_offsets(rows, weights)
         if stored_rows(rows.X) is None:
             return self._engine.gradient(rows, weights)
         sums = [np.zeros(shape) for shape in (len(weights.W), weights.W.shape, weights.b.shape)]
@@ -124,12 +134,56 @@ class StreamedEngine(base.Engine):
                 total += share * part
         return base.FullGradient(*sums)
 
+    def _tiles_with_offsets(
+        self, rows: Rows, weights: base.Weights
+    ) -> Iterator[tuple[slice, Rows, NDArray[np.floating]]]:
+        """Rows a tile at a time without their offsets, and their scores with them, (R, n, K)."""
+        for place, tile in tiles(rows, max(1, OFFSET_ENTRIES // weights.b.size)):
+            bare, S = replace(tile, score_offsets=None), self.scores(tile, weights)
+            yield place, bare, S
+
+    def _gradient_with_offsets(self, rows: Rows, weights: base.Weights) -> base.FullGradient:
+        loss, W, b = (np.zeros(s) for s in (len(weights.W), weights.W.shape, weights.b.shape))
+        for _, tile, S in self._tiles_with_offsets(rows, weights):
+            each, y = np.arange(tile.count), tile.labels
+            fractions = np.full(tile.count, 1.0 / rows.mass)
+            if tile.row_weights is not None:
+                fractions = tile.row_weights / rows.mass
+            S -= S.max(axis=2, keepdims=True)
+            own = S[:, each, y]
+            np.exp(S, out=S)
+            totals = S.sum(axis=2)
+            loss += (np.log(totals) - own) @ fractions
+            S /= totals[:, :, None]
+            S[:, each, y] -= 1.0
+            S *= fractions[:, None].astype(S.dtype)
+            b += S.sum(axis=1, dtype=np.float64)
+            W += self._engine.weighted_sums(tile, S)
+        return base.FullGradient(loss, W, b)
+
     def evaluate(
         self, rows: Rows, weights: base.Weights, method: base.Method | None = None
     ) -> base.Evaluation:
+        if rows.score_offsets is not None:
+            found, weighted = self.classify(rows, weights), rows.row_weights
+            fractions = np.ones(rows.count) if weighted is None else weighted
+            right, loss = found.classes == rows.labels, found.loss
+            loss = np.where(fractions > 0.0, loss, 0.0)
+            loss, square, accuracy = (of @ fractions / rows.mass for of in (loss, loss**2, right))
+            return base.Evaluation(loss, square, accuracy, right.sum(axis=1))
         return _evaluated(rows, lambda tile: self._engine.evaluate(tile, weights, method))
 
     def classify(self, rows: Rows, weights: base.Weights) -> base.RowFigures:
+        if rows.score_offsets is not None:
+            K, parts = weights.b.shape[1], list[list[NDArray[Any]]]()
+            # Scores are classified as features under weights that leave them as they are.
+            for _, tile, S in self._tiles_with_offsets(rows, weights):
+                y = np.tile(tile.labels, len(S))
+                scored = Rows(S.reshape(-1, K), y, np.ones(K), np.zeros(K))
+                unit = base.Weights(np.eye(K, dtype=S.dtype)[None], np.zeros((1, K), S.dtype))
+                figures = self._engine.classify(scored, unit)
+                parts.append([of.reshape(len(S), -1) for of in figures])
+            return base.RowFigures(*(np.concatenate(of, axis=1) for of in zip(*parts, strict=True)))
         if stored_rows(rows.X) is None:
             return self._engine.classify(rows, weights)
         found = [self._engine.classify(tile, weights) for _, tile in tiles(rows, rows.count)]
@@ -139,11 +193,13 @@ class StreamedEngine(base.Engine):
 
     def scores(self, rows: Rows, weights: base.Weights) -> NDArray[np.floating]:
         runs, classes, _ = weights.W.shape
-        scores = np.empty((runs, rows.count, classes), weights.W.dtype)
-        if stored_rows(rows.X) is None:
+        if stored_rows(rows.X) is None and rows.score_offsets is None:
             return self._engine.scores(rows, weights)
+        scores = np.empty((runs, rows.count, classes), weights.W.dtype)
         for place, tile in tiles(rows, rows.count):
-            scores[:, place] = self._engine.scores(tile, weights)
+            scores[:, place] = self._engine.scores(replace(tile, score_offsets=None), weights)
+            if tile.row_offsets is not None:
+                scores[:, place] += tile.row_offsets
         return scores
 
     def weighted_sums(self, rows: Rows, factors: NDArray[np.floating]) -> NDArray[np.float64]:

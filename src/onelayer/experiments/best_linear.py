@@ -130,6 +130,7 @@ class Recipe:
                 f"the rows of {dataset.name} are sparse, and fit_best_linear is for arrays; take "
                 "solve, or convert them with toarray()."
             )
+        dataset.refuse_offsets("fit_best_linear")
         if dataset.many_labels:
             raise SettingsError(
                 f"the rows of {dataset.name} have many labels, and fit_best_linear is for one "

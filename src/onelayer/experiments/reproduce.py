@@ -224,6 +224,7 @@ def check_gradient(
         True
     """
     rows, l2s, batch_sizes = training_rows(data), as_values(l2), as_values(batch_sizes)
+    rows.refuse_offsets("check_gradient")
     for value in l2s:
         require_number("l2 (λ)", value, "a finite number, 0 or above", least=0)
     for size in batch_sizes:

@@ -115,6 +115,8 @@ def calibrate(
             "a temperature is for rows of one class; of many labels each has a probability of its "
             "own, which a temperature for all of them does not calibrate."
         )
+    for part in [data.train, data.validation] if isinstance(data, Splits) else [data]:
+        part.refuse_offsets("calibration")
     raw, log = model.uncalibrated, log or print_line
     rows, y = meet(raw, data.validation if isinstance(data, Splits) else data, log)
     known = y >= 0 if rows.weights is None else (y >= 0) & (rows.weights > 0.0)

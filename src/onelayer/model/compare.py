@@ -195,7 +195,7 @@ def compare(
     scored = []
     for model, of_model in zip(models, met, strict=True):
         order = np.array([model.class_names.index(name) for name in first.class_names])
-        own = scored_by(model, of_model.X, y, counted, engine, order, of_model.weights)
+        own = scored_by(model, of_model, y, counted, engine, order, of_model.weights)
         scored.append(own)
     figures = [metric.of(one) for one in scored]
     values = [float(figure(scored[0].each)[0]) for figure in figures]

@@ -397,7 +397,7 @@ def _evaluate_labels(
     weighty = np.ones(len(y), bool) if rows.weights is None else rows.weights > 0.0
     trained = weighty & np.concatenate([model.trained_on(rows, place) for place in places])
     counted = np.flatnonzero(weighty & ~trained if leave_out else weighty)
-    scored, none = scored_by(model, rows.X, y, counted, engine, weights=rows.weights), np.zeros(0)
+    scored, none = scored_by(model, rows, y, counted, engine, weights=rows.weights), np.zeros(0)
     own, said = scored.y, scored.predicted
     counts = np.stack([of.sum(axis=0, dtype=np.int64) for of in (own, said, own & said)])
     by_weight: dict[str, Any] = {}
@@ -452,7 +452,7 @@ def evaluate(
     asked = metrics if of is None else tuple(dict.fromkeys((*metrics, metric_of("accuracy"))))
     if not asked:
         return found
-    scored = scored_by(model, rows.X, y, counted, engine, weights=rows.weights)
+    scored = scored_by(model, rows, y, counted, engine, weights=rows.weights)
     measured = measure(asked, scored, groups=of, seed=seed)
     grouped = None if of is None else next(m for m in measured if m.metric == "accuracy")
     return replace(found, metrics=measured[: len(metrics)], grouped=grouped)
@@ -492,7 +492,7 @@ def _evaluate(
     counts = np.zeros((3, BINS))  # rows, right rows and summed confidence of each bin
     total, in_top, training_rows = 0.0, 0.0, 0
     wrong = np.empty((4, 0))  # confidence, row, true and predicted class of the worst mistakes
-    for place, figures in classify_tiles(model, rows.X, engine, quiet, np.maximum(y_all, 0)):
+    for place, figures in classify_tiles(model, rows, engine, quiet, np.maximum(y_all, 0)):
         of_class = y_all[place] >= 0
         if rows.weights is not None:
             of_class &= rows.weights[place] > 0.0

@@ -50,7 +50,8 @@ SETTINGS: dict[str, Any] = {
     "temperature": float | None,
     **dict.fromkeys(("passes", "seed", "train_rows", "epochs_kept", "first_index"), int | None),
     **dict.fromkeys(("name", "status", "data"), str | None),
-    "intercept": bool | None,
+    **dict.fromkeys(("intercept", "offsets"), bool | None),
+    "penalty_factors": dict[str, float] | None,
 }
 
 

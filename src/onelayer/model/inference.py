@@ -36,12 +36,13 @@ from onelayer.data.memory import available_memory, format_bytes
 from onelayer.data.progress import Log, quiet
 from onelayer.data.rows import Rows, weight_sum
 from onelayer.data.scaling import EQUAL
-from onelayer.engines import Engine, tiles
+from onelayer.engines import Engine, streaming, tiles
 from onelayer.errors import OnelayerError, SettingsError, plain, require_choice, require_number
 from onelayer.model.intervals import NORMAL, Bootstrap
 from onelayer.model.model import Model
 from onelayer.model.rows import fitted_rows, met_rows
 from onelayer.objective.loss import log_softmax, sigmoid, softmax
+from onelayer.objective.penalty import Penalty
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -51,6 +52,8 @@ Float64 = NDArray[np.float64]
 Errors = Literal["auto", "hessian", "sandwich", "bootstrap"]
 
 INTERCEPT = "intercept"
+
+SOLVER = "onelayer.solver.solver"
 
 # Entries of a block of rows, each once for every class.
 BLOCK_ENTRIES = 1 << 21
@@ -412,7 +415,7 @@ def infer(
         weight=mass,
         groups=grouped,
         log_likelihood=-seen.loss * mass / rows.mass,
-        null_log_likelihood=-mass * _null_loss(frequencies, model),
+        null_log_likelihood=-mass * _null_loss(frequencies, model, rows, engine),
         meaning=meaning,
         _model=model,
         _mean=mean,
@@ -464,7 +467,7 @@ def _look(model: Model, rows: Rows, mean: Float64) -> _Look:
     right = np.ones(model.classes if model.many_labels else 1, bool)
     for _, tile in tiles(rows, max(1, BLOCK_ENTRIES // (len(mean) + model.classes))):
         Z, w, y = _terms(tile, mean), _weights(tile), tile.labels
-        S = _scores(model, Z, mean)
+        S = _scores(model, tile, Z, mean)
         squares += w @ Z[:, -len(mean) :] ** 2
         if model.many_labels:
             loss += float(w @ (np.logaddexp(0.0, S) - y * S).sum(axis=1))
@@ -491,21 +494,22 @@ def _curvature(
     rows: Rows,
     mean: Float64,
     kept: NDArray[np.int64],
-    bend: float,
+    l2: float,
     member: NDArray[np.int64] | None,
 ) -> _Curvature:
-    """The sums of contrasts of the classes `kept`, of a penalty of curvature `bend`."""
+    """The sums of contrasts of the classes `kept`, of a penalty λ Σ W²."""
     K, T, C, many = model.classes, len(_term_names(model)), len(kept), model.many_labels
     blocks, U = (C, T) if many else (1, C * T)
     H, M, g = np.zeros((blocks, U, U)), np.zeros((blocks, U, U)), np.zeros(C * T)
     own = np.zeros((C, T, T))  # of each class alone
     of_groups = None if member is None else np.zeros((int(member.max()) + 1, C * T))
     W = model.W.astype(np.float64)
+    bends = np.broadcast_to(Penalty(l2, factors=rows.penalty_factors).curvatures, len(mean))
     pull = np.zeros((C, T))  # the penalty's gradient; what all classes share is no contrast
-    pull[:, -len(mean) :] = bend * (W if many else W - W.mean(axis=0))[kept]
+    pull[:, -len(mean) :] = bends * (W if many else W - W.mean(axis=0))[kept]
     for place, tile in tiles(rows, max(1, BLOCK_ENTRIES // (C * T))):
         Z, w, y = _terms(tile, mean), _weights(tile), tile.labels
-        S = _scores(model, Z, mean)
+        S = _scores(model, tile, Z, mean)
         P = (sigmoid(S) if many else softmax(S))[:, kept]
         residual = P - (y if many else np.eye(K)[y][:, kept])
         for k, p in enumerate(P.T):
@@ -522,14 +526,14 @@ def _curvature(
     if of_groups is not None:
         M = _grams(of_groups, blocks) * (len(of_groups) / (len(of_groups) - 1.0))
     features = np.arange(T - len(mean), T)
-    own[:, features, features] += bend * rows.mass
+    own[:, features, features] += bends * rows.mass
     if many:
         H = own
     else:
         each, classes = H.reshape(C, T, C, T), np.arange(C)
         each[classes, :, classes] += own
         # Of contrasts it is 2λ (I − 11ᵀ/K), for W has no part that all classes share.
-        each[:, features, :, features] -= bend * rows.mass / K
+        each[:, features, :, features] -= bends[:, None, None] * rows.mass / K
     return _Curvature(H, M, g.reshape(blocks, U))
 
 
@@ -539,9 +543,10 @@ def _grams(G: Float64, blocks: int) -> Float64:
     return np.asarray(of_blocks.transpose(0, 2, 1) @ of_blocks)
 
 
-def _scores(model: Model, Z: Float64, mean: Float64) -> Float64:
+def _scores(model: Model, tile: Rows, Z: Float64, mean: Float64) -> Float64:
     W = model.W.astype(np.float64)
-    return np.asarray(Z[:, -len(mean) :] @ W.T + (model.b + W @ mean))
+    S = Z[:, -len(mean) :] @ W.T + (model.b + W @ mean)
+    return np.asarray(S if tile.row_offsets is None else S + tile.row_offsets)
 
 
 def _terms(tile: Rows, mean: Float64) -> Float64:
@@ -613,7 +618,7 @@ def _by_curvature(
     counts: float | None,
 ) -> Float64:
     """The covariance of the coefficients of z: the sandwich, or H⁻¹ of rows that count so often."""
-    found = _curvature(model, rows, mean, kept, 2.0 * (model.l2 or 0.0), member)
+    found = _curvature(model, rows, mean, kept, model.l2 or 0.0, member)
     inverse = np.array([_inverse(H, _term_names(model)) for H in found.H])
     step = np.einsum("bij,bj->bi", inverse, found.g).reshape(len(kept), -1)
     plain = inverse / (counts or 1.0)
@@ -790,8 +795,23 @@ def _check_size(model: Model) -> None:
         )
 
 
-def _null_loss(frequencies: Float64, model: Model) -> float:
-    """The mean loss without features, nats: of the class frequencies, or of equal chances."""
+def _null_loss(
+    frequencies: Float64, model: Model, rows: Rows, engine: Engine | str | None
+) -> float:
+    """The mean loss without features, nats: of the class frequencies, or of equal chances.
+
+    With offsets that of the best intercepts beside them.
+    """
+    if rows.score_offsets is not None:
+        # Packages above this one, imported by name.
+        reduction, solver = map(import_module, ("onelayer.solver.reduction", SOLVER))
+        X, one = np.zeros((rows.count, 1)), np.ones(1)
+        null = Rows(
+            X, rows.labels, one, one, None, rows.row_weights,
+            intercept=rows.intercept, score_offsets=rows.row_offsets,
+        )  # fmt: skip
+        solvers = reduction.Solvers(streaming(engine), null, model.classes)
+        return float(solvers.of_all().solve(solver.Target(1.0, 1e-12)).certificate.cost)
     if not model.intercept:
         return model.classes * math.log(2.0) if model.many_labels else math.log(model.classes)
     parts = [frequencies, 1.0 - frequencies] if model.many_labels else [frequencies]

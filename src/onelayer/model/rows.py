@@ -14,12 +14,18 @@ from onelayer.data.formats.base import ColumnSpec, to_array
 from onelayer.data.formats.tables import frame_table, is_frame
 from onelayer.data.mapped import check_mapped
 from onelayer.data.progress import Log, print_line, quiet
-from onelayer.data.rows import Rows, rows_of, weights_to_fit, without_weightless
+from onelayer.data.rows import (
+    Rows,
+    factors_of_rows,
+    rows_of,
+    weights_to_fit,
+    without_weightless,
+)
 from onelayer.data.scaling import note_other_range
 from onelayer.data.sparse import SparseRows, is_sparse, sparse_rows
 from onelayer.data.streaming import stored_rows
 from onelayer.data.weights import known_class_weight
-from onelayer.engines import Engine, RowFigures, Weights, make_engine, tiles
+from onelayer.engines import Engine, RowFigures, Weights, streaming, tiles
 from onelayer.errors import DataError
 from onelayer.model.scored_rows import ScoredRows, read_scores
 
@@ -56,9 +62,23 @@ def meet(model: Model, rows: Dataset, log: Log | None = None) -> tuple[Dataset, 
     return _with_columns(model, rows, log), y
 
 
+def offsets_for(model: Model, rows: Any) -> NDArray[np.floating] | None:
+    """The offsets of a data set's rows for the model's classes, (N, K); 0 of those it lacks."""
+    if not isinstance(rows, Dataset) or rows.offsets is None:
+        return None
+    if rows.class_names == model.class_names:
+        return rows.offsets
+    places = {name: place for place, name in enumerate(rows.class_names)}
+    found = np.zeros((rows.rows, model.classes), rows.offsets.dtype)
+    for k, name in enumerate(model.class_names):
+        if name in places:
+            found[:, k] = rows.offsets[:, places[name]]
+    return found
+
+
 def _with_columns(model: Model, rows: Dataset, log: Log | None) -> Dataset:
     """The rows with the model's columns, where a file numbers them."""
-    X = met_rows(model, rows.X, log)
+    X = met_rows(model, rows, log)
     return rows if sparse_rows(X) is None or X is rows.X else replace(rows, X=X)
 
 
@@ -89,6 +109,8 @@ def met_rows(model: Model, X: Any, log: Log | None = None) -> NDArray[np.generic
     range of the training rows are told to `log`.
     """
     log = log or print_line
+    if model.settings.get("offsets") and offsets_for(model, X) is None:
+        log("the model was fitted with offsets, and these rows have none: they count as 0.")
     if isinstance(X, Dataset):
         X = X.with_features(model.feature_names, "the model", log).X
     elif is_frame(X):
@@ -124,9 +146,9 @@ def all_scores(
     model: Model, X: Any, engine: Engine | str | None = None, log: Log | None = None
 ) -> Float64:
     """Scores of every row, shape (N, K), float64."""
-    rows = met_rows(model, X, log)
+    rows, offsets = met_rows(model, X, log), offsets_for(model, X)
     found = None
-    for place, S in _scores_of_tiles(model, rows, engine, len(rows)):
+    for place, S in _scores_of_tiles(model, rows, engine, len(rows), offsets):
         if len(S) == len(rows):
             return S
         found = np.empty((len(rows), model.classes)) if found is None else found
@@ -138,9 +160,9 @@ def score_tiles(
     model: Model, X: Any, engine: Engine | str | None = None, log: Log | None = None
 ) -> Iterator[Float64]:
     """Yield `scores` a tile of rows at a time, so that memory does not grow with N."""
-    rows = met_rows(model, X, log)
+    rows, offsets = met_rows(model, X, log), offsets_for(model, X)
     step = _tile_rows(model, rows)
-    yield from (S for _, S in _scores_of_tiles(model, rows, engine, step))
+    yield from (S for _, S in _scores_of_tiles(model, rows, engine, step, offsets))
 
 
 def classify_tiles(
@@ -151,8 +173,8 @@ def classify_tiles(
     Rows in memory that engines can read are one tile: no scores are kept of them.
     """
     rows = met_rows(model, X, log)
-    weights, engine = _weights(model), _engine(engine)
-    for place, tile in _tiles(model, rows, len(rows), y):
+    weights, engine = _weights(model), streaming(engine)
+    for place, tile in _tiles(model, rows, len(rows), y, offsets_for(model, X)):
         figures = RowFigures(*(of[0] for of in engine.classify(tile, weights)))
         _check(model, figures.confidence, place, tile)
         yield place, figures
@@ -170,24 +192,29 @@ def scored_by(
     """What metrics read of the rows of these numbers, (n,); classes in the order given."""
     rows, chosen = met_rows(model, X, quiet), np.zeros(len(y), bool)
     chosen[counted] = True
-    step = _tile_rows(model, rows)
+    step, offsets = _tile_rows(model, rows), offsets_for(model, X)
+    offsets = None if offsets is None else offsets[:, order]
 
     def row_tiles() -> Iterator[Rows]:
-        for place, tile in _tiles(model, rows, step):
+        for place, tile in _tiles(model, rows, step, offsets=offsets):
             if chosen[place].any():
                 yield replace(tile, index=np.flatnonzero(chosen[place]))
 
     W, b = (part[0, order] for part in _weights(model))
     own = None if weights is None else weights[counted]
-    return read_scores(row_tiles, _engine(engine), W, b, y[counted], own)
+    return read_scores(row_tiles, streaming(engine), W, b, y[counted], own)
 
 
 def _scores_of_tiles(
-    model: Model, rows: NDArray[np.generic], engine: Engine | str | None, step: int
+    model: Model,
+    rows: NDArray[np.generic],
+    engine: Engine | str | None,
+    step: int,
+    offsets: NDArray[np.floating] | None,
 ) -> Iterator[tuple[slice, Float64]]:
     """Yield places of at most `step` rows and their scores."""
-    weights, engine = _weights(model), _engine(engine)
-    for place, tile in _tiles(model, rows, step):
+    weights, engine = _weights(model), streaming(engine)
+    for place, tile in _tiles(model, rows, step, offsets=offsets):
         S = np.asarray(engine.scores(tile, weights)[0], np.float64)
         with np.errstate(over="ignore", invalid="ignore"):
             sums = S.sum(axis=1)
@@ -209,13 +236,17 @@ def _weights(model: Model) -> Weights:
 
 
 def _tiles(
-    model: Model, rows: NDArray[np.generic], most: int, y: Any = 0
+    model: Model,
+    rows: NDArray[np.generic],
+    most: int,
+    y: Any = 0,
+    offsets: NDArray[np.floating] | None = None,
 ) -> Iterator[tuple[slice, Rows]]:
     """Rows that engines read in place, at most so many at a time; fewer to be converted."""
     if stored_rows(rows) is None and not _in_place(rows):
         most = min(most, max(1, TILE_ENTRIES // model.features))
     labels = np.broadcast_to(np.asarray(y, np.int64), len(rows))  # of many labels unread
-    every = Rows(rows, labels, model.scaling.scale, model.scaling.offset)
+    every = Rows(rows, labels, model.scaling.scale, model.scaling.offset, score_offsets=offsets)
     for place, tile in tiles(every, max(1, most)):
         yield place, replace(tile, X=_readable(tile.X))
     check_mapped(rows)
@@ -260,7 +291,9 @@ def fitted_rows(model: Model, data: Dataset | Splits, log: Log | None) -> tuple[
         )
     weights = weights_to_fit(rows, class_weight)
     of_model = replace(rows_of(rows, model.scaling), y=y, weights=weights)
-    return rows, replace(of_model, intercept=model.intercept)
+    of_model = replace(of_model, score_offsets=offsets_for(model, rows))
+    factors = factors_of_rows(model.settings.get("penalty_factors"), rows)
+    return rows, replace(of_model, intercept=model.intercept, penalty_factors=factors)
 
 
 def checked_rows(X: ArrayLike, features: int) -> NDArray[np.generic]:
@@ -279,10 +312,6 @@ def checked_rows(X: ArrayLike, features: int) -> NDArray[np.generic]:
 
 def _some(names: tuple[str, ...]) -> str:
     return ", ".join(names[:4]) + (f", … ({len(names)})" if len(names) > 4 else "")
-
-
-def _engine(engine: Engine | str | None) -> Engine:
-    return make_engine(engine or "native") if engine is None or isinstance(engine, str) else engine
 
 
 def _in_place(rows: NDArray[np.generic]) -> bool:

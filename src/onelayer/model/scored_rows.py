@@ -126,7 +126,7 @@ def read_scores(
         step = max(1, ENTRIES // max(1, len(y)))
         for start in range(0, K, step):
             block = slice(start, start + step)
-            found = [_scores(engine, tile, W[block], b[block]) for tile in row_tiles()]
+            found = [_scores(engine, tile, W, b, block) for tile in row_tiles()]
             P = np.exp(np.concatenate(found) - tops[:, :1]) / tops[:, 1:]
             yield from ((start + i, column) for i, column in enumerate(P.T))
 
@@ -192,7 +192,7 @@ def _read_label_scores(
         step = max(1, ENTRIES // max(1, len(y)))
         for start in range(0, len(W), step):
             block = slice(start, start + step)
-            found = [_scores(engine, tile, W[block], b[block]) for tile in row_tiles()]
+            found = [_scores(engine, tile, W, b, block) for tile in row_tiles()]
             yield from ((start + i, of) for i, of in enumerate(np.concatenate(found).T))
 
     predicted, loss, ranking = (np.concatenate(of) for of in zip(*parts, strict=True))
@@ -243,9 +243,13 @@ def row_tiles(rows: Rows, classes: int) -> Callable[[], Iterator[Rows]]:
     return lambda: (tile for _, tile in tiles(rows, step))
 
 
-def _scores(engine: Engine, tile: Rows, W: NDArray[Any], b: NDArray[Any]) -> Float64:
+def _scores(
+    engine: Engine, tile: Rows, W: NDArray[Any], b: NDArray[Any], classes: slice = slice(None)
+) -> Float64:
     # Of a block of classes labels are no indices.
-    return np.asarray(engine.scores(tile.unlabelled, Weights(W[None], b[None]))[0], np.float64)
+    of_block = Weights(W[None, classes], b[None, classes])
+    S = np.asarray(engine.scores(tile.unlabelled, of_block)[0], np.float64)
+    return S if tile.row_offsets is None else S + tile.row_offsets[:, classes]
 
 
 def _figures(S: Float64, y: Int64) -> tuple[tuple[NDArray[Any], ...], Float64]:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,7 @@ class Penalty:
         l2: λ₂ ≥ 0.
         l1: λ₁ ≥ 0.
         grouped: whether λ₁ multiplies Σ_d ‖W_:d‖₂, a norm over the classes of each feature.
+        factors: f ≥ 0, (D,), by which both parts are multiplied for each feature; None is 1 each.
 
     Example:
         >>> penalty = Penalty(l2=0.5)
@@ -53,6 +54,7 @@ class Penalty:
     l2: Any
     l1: Any = 0.0
     grouped: bool = False
+    factors: NDArray[np.float64] | None = None
 
     @classmethod
     def of(cls, settings: Any, spread: Callable[[Any], Any] = lambda value: value) -> Penalty:
@@ -60,11 +62,29 @@ class Penalty:
         known = (item.name for item in fields(cls) if hasattr(settings, item.name))
         return cls(**{name: spread(getattr(settings, name)) for name in known})
 
+    def of_features(self, chosen: Any) -> Penalty:
+        """That of some features, by their places or booleans."""
+        return self if self.factors is None else replace(self, factors=self.factors[chosen])
+
+    @property
+    def limits(self) -> Any:
+        """λ₁ f of each feature; a number where all factors are 1."""
+        return self.l1 if self.factors is None else self.l1 * self.factors
+
     def value(self, W: NDArray[Any]) -> float:
         """The penalty of W (K, D), nats."""
-        many = W.size > MANY_WEIGHTS and W.ndim == 2
-        squares = float(np.einsum("kd,kd->", W, W) if many else np.sum(W * W)) * float(self.l2)
-        return squares + float(self.l1 * self.sizes(W).sum()) if self.l1 else squares
+        if self.factors is not None:
+            squares = float(np.sum(W * W * self.factors))
+        elif W.size > MANY_WEIGHTS and W.ndim == 2:
+            squares = float(np.einsum("kd,kd->", W, W))
+        else:
+            squares = float(np.sum(W * W))
+        value = squares * float(self.l2)
+        return value + self.l1_value(W) if self.l1 else value
+
+    def l1_value(self, W: NDArray[Any]) -> float:
+        """The part of λ₁."""
+        return float((self.limits * self.sizes(W)).sum())
 
     def values(self, W: NDArray[Any]) -> NDArray[np.float64]:
         """λ Σ W² of each run, for W (R, K, D) and l2 (R,)."""
@@ -76,7 +96,12 @@ class Penalty:
 
     def gradient(self, W: NDArray[Any]) -> NDArray[Any]:
         """2λ₂ W, in the shape of W."""
-        return np.asarray(2.0 * self.l2 * W)
+        return np.asarray(self.curvatures * W)
+
+    @property
+    def curvatures(self) -> Any:
+        """2λ₂ f of each feature; a number where all factors are 1."""
+        return self.curvature if self.factors is None else self.curvature * self.factors
 
     @property
     def curvature(self) -> Any:
@@ -94,7 +119,7 @@ class Penalty:
     def prox(self, W: NDArray[Any], step: Any = 1.0) -> NDArray[Any]:
         """Argmin over V of ½‖V − W‖² + step · λ₁ Σ |V|: W drawn towards 0, and much of it to 0."""
         sizes = self.sizes(W)
-        short = np.maximum(sizes - step * self.l1, 0.0)
+        short = np.maximum(sizes - step * self.limits, 0.0)
         kept = np.divide(short, sizes, where=sizes > 0.0, out=np.zeros_like(short))
         return np.asarray(W * (kept[..., None, :] if self.grouped else kept))
 
@@ -106,11 +131,15 @@ class Penalty:
         at_zero = sizes == 0.0
         of_zero = self.prox(gradient) if self.l1 else gradient
         zero = at_zero[..., None, :] if self.grouped else at_zero
-        return np.asarray(np.where(zero, of_zero, gradient + self.l1 * signs))
+        return np.asarray(np.where(zero, of_zero, gradient + self.limits * signs))
 
     def conjugate(self, Z: NDArray[Any]) -> float:
-        """Sup over W of ⟨Z, W⟩ less the value of W."""
-        excess = np.maximum(self.sizes(Z) - self.l1, 0.0)
+        """Sup over W of ⟨Z, W⟩ less the value of W; Z is taken for 0 where a feature is free."""
+        excess = np.maximum(self.sizes(Z) - self.limits, 0.0)
+        if self.factors is not None:
+            excess = np.divide(
+                excess, np.sqrt(self.factors), where=self.factors > 0.0, out=np.zeros_like(excess)
+            )
         if not excess.any():
             return 0.0
         return float(np.sum(excess * excess)) / (4.0 * self.l2) if self.l2 else math.inf

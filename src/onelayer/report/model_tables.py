@@ -254,6 +254,12 @@ def _facts(model: Model) -> dict[str, str]:
     }
     if not model.intercept:
         facts["bias"] = "none, b = 0"
+    if factors := settings.get("penalty_factors"):
+        some = [f"{name} {factor:g}" for name, factor in list(factors.items())[:MOST_CLASSES]]
+        more = ", …" if len(factors) > MOST_CLASSES else ""
+        facts["penalty factors"] = f"{', '.join(some)}{more}; others 1"
+    if settings.get("offsets"):
+        facts["offsets"] = "of each row, added to its scores"
     if model.image_shape is not None:
         channels, height, width = model.image_shape
         facts["features"] += f"; pictures of {height} × {width}, {channels} planes"

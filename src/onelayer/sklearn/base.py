@@ -18,7 +18,7 @@ from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.utils.validation import check_is_fitted
 
 from onelayer.data.classes import label_type, name_classes
-from onelayer.data.rows import Rows
+from onelayer.data.rows import Rows, factors_of_features
 from onelayer.data.scaling import Scaling
 from onelayer.data.weights import class_weight_by_name
 from onelayer.engines import Engine, Weights, make_engine
@@ -96,6 +96,10 @@ class ModelBridge:
         }
         if not (getattr(self, "fit_intercept", True) or self.intercept_.any()):
             settings["intercept"] = False
+        factors = factors_of_features(getattr(self, "penalty_factors", None), D, names)
+        if factors is not None:
+            known = map(str, range(D)) if names is None else names
+            settings["penalty_factors"] = dict(zip(known, factors.tolist(), strict=True))
         if l1 := getattr(self, "l1_", 0.0):
             settings |= {"l1": l1, "grouped": False}
         class_names = name_classes(labels, "classes_")

@@ -13,7 +13,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call
 
-from onelayer.data.rows import Rows
+from onelayer.data.rows import Rows, factors_of_features
 from onelayer.data.scaling import Scaling
 from onelayer.engines import make_engine
 from onelayer.model.model import Model
@@ -83,6 +83,8 @@ class SoftmaxClassifier(LinearClassifier):
         fit_intercept: whether there is an intercept; without one intercept_ is 0, and "standardize"
             does not centre the features.
         class_weight: None, "balanced" or a dict {label: weight > 0}; multiplies sample_weight.
+        penalty_factors: of "optimum": f ≥ 0 of each feature, (D,), or of some by name, the others
+            being 1: the penalty is λ Σ_d f_d ‖coef_[:, d]‖², and 0 leaves a feature unpenalised.
         warm_start: whether fit starts from the last fit's weights.
         early_stopping: of "minibatch": hold out rows, stop when their loss no longer falls, and
             keep the weights of its lowest value.
@@ -134,6 +136,7 @@ class SoftmaxClassifier(LinearClassifier):
         scaling: str = "none",
         fit_intercept: bool = True,
         class_weight: str | dict[Any, float] | None = None,
+        penalty_factors: Any = None,
         warm_start: bool = False,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
@@ -152,6 +155,7 @@ class SoftmaxClassifier(LinearClassifier):
         self.scaling = scaling
         self.fit_intercept = fit_intercept
         self.class_weight = class_weight
+        self.penalty_factors = penalty_factors
         self.warm_start = warm_start
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
@@ -217,6 +221,7 @@ class SoftmaxClassifier(LinearClassifier):
             made.l2 = model.l2 / l2_of_layer(1.0, K)
             made.l2 /= 1.0 if standardized else float(model.scaling.scale[0]) ** 2
         made.fit_intercept = model.intercept
+        made.penalty_factors = model.settings.get("penalty_factors")
         layer = Layer(model.W[order].astype(np.float64), model.b[order].astype(np.float64))
         made.classes_, made.n_features_in_ = model.labels[order], model.features
         if model.feature_names is not None:
@@ -280,7 +285,8 @@ class SoftmaxClassifier(LinearClassifier):
         target = Target(l2_of_layer(options["l2"], K), options["tol"], options["max_passes"])
         start = None if fresh else self._get_layer(scaling)
         engine = make_engine(threads=self.threads)
-        return fit_optimum(engine, labelled.rows(scaling), labelled.classes, target, start), scaling
+        rows = _penalised(self, labelled.rows(scaling))
+        return fit_optimum(engine, rows, labelled.classes, target, start), scaling
 
     def _fit_minibatch(
         self, labelled: Labelled, options: dict[str, Any], *, fresh: bool
@@ -328,6 +334,13 @@ def _run_of(options: dict[str, Any], X: NDArray[np.generic], classes: int) -> tu
     return run, dtype
 
 
+def _penalised(estimator: LinearClassifier, rows: Rows) -> Rows:
+    """The rows with an estimator's penalty factors."""
+    names = getattr(estimator, "feature_names_in_", None)
+    factors = factors_of_features(estimator.penalty_factors, rows.X.shape[1], names)
+    return replace(rows, penalty_factors=factors)
+
+
 def _chosen(rows: Rows, members: NDArray[np.int64] | None) -> Rows:
     """These rows alone, with weights of mean 1, so that η means what it means without weights."""
     weights = rows.weights
@@ -358,6 +371,7 @@ class SoftmaxClassifierCV(LinearClassifier):
         scaling: "none", "unit" (bytes / 255), "standardize" or "auto", fitted to all rows.
         fit_intercept: whether there is an intercept, as in SoftmaxClassifier.
         class_weight: None, "balanced" or a dict {label: weight > 0}.
+        penalty_factors: of the features, as in SoftmaxClassifier.
         threads: of the engine, ≥ 1; None is the cores that this process may use, OMP_NUM_THREADS at
             most, and under n_jobs what is left of them.
 
@@ -397,6 +411,7 @@ class SoftmaxClassifierCV(LinearClassifier):
         scaling: str = "none",
         fit_intercept: bool = True,
         class_weight: str | dict[Any, float] | None = None,
+        penalty_factors: Any = None,
         threads: int | None = None,
     ) -> None:
         self.l2s = l2s
@@ -408,6 +423,7 @@ class SoftmaxClassifierCV(LinearClassifier):
         self.scaling = scaling
         self.fit_intercept = fit_intercept
         self.class_weight = class_weight
+        self.penalty_factors = penalty_factors
         self.threads = threads
 
     def fit(
@@ -439,7 +455,7 @@ class SoftmaxClassifierCV(LinearClassifier):
             stored, labels, sample_weight, self.class_weight, intercept=options["fit_intercept"]
         )
         scaling, K = labelled.scaling(self.scaling), len(labelled.classes)
-        rows = labelled.rows(scaling)
+        rows = _penalised(self, labelled.rows(scaling))
         engine = make_engine(threads=self.threads)
         target = Target(0.0, options["tol"], options["max_passes"])
         factor = l2_of_layer(1.0, K)

@@ -50,7 +50,7 @@ SOLVERS = ("optimum", "minibatch")
 DTYPES = ("auto", "float32", "float64")
 
 USED_BY = {
-    "optimum": ("tol", "max_passes"),
+    "optimum": ("tol", "max_passes", "penalty_factors"),
     "minibatch": ("learning_rate", "batch_size", "epochs", "dtype", "early_stopping"),
 }
 

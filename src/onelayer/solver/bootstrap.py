@@ -73,8 +73,11 @@ def refit_resamples(
     require_whole("resamples", resamples, 100)
     require_whole("seed", seed, 0)
     engine, K, of_labels = streaming(engine), len(b), rows.y.ndim == 2
+    rows, scales = rows.unit_penalties()
+    scales = np.ones(W.shape[1]) if scales is None else scales
+    W = W * scales
     preconditioner = None if of_labels else choose_preconditioner(engine, rows, K)
-    penalty = Penalty(l2)
+    penalty = Penalty(l2, factors=rows.penalty_factors)
 
     def cost(weights: Float64, bias: Float64) -> float:
         loss = engine.evaluate(rows, Weights(weights[None], bias[None])).loss[0]
@@ -107,7 +110,7 @@ def refit_resamples(
             if found is None or found.separated:
                 left_out += 1
             else:
-                draws.append(np.column_stack([found.W.astype(np.float64), found.b]))
+                draws.append(np.column_stack([found.W.astype(np.float64) / scales, found.b]))
             if on_progress is not None:
                 on_progress(Resampled(done, resamples))
         if len(draws) < resamples / 2:

@@ -41,7 +41,7 @@ from numpy.typing import NDArray
 
 from onelayer.data import Dataset, Splits
 from onelayer.data.progress import Log
-from onelayer.data.rows import Rows
+from onelayer.data.rows import PenaltyFactors, Rows, factors_of_rows
 from onelayer.engines import Engine, FullGradient, Weights, loaded, streaming
 from onelayer.errors import DataError, SettingsError, known_options, require_number
 from onelayer.model.certificate import Certificate
@@ -119,6 +119,7 @@ def certify(
     l2: float | None = None,
     l1: float | None = None,
     grouped: bool | None = None,
+    penalty_factors: PenaltyFactors = None,
     engine: Engine | str | None = None,
     log: Log | None = None,
 ) -> Certificate:
@@ -133,6 +134,7 @@ def certify(
         l2: λ ≥ 0; None takes the model's own. For 0 the gap is infinite, unless there is an l1.
         l1: λ₁ ≥ 0 of λ₁ Σ |W|; None takes the model's own, or 0.
         grouped: whether λ₁ multiplies Σ_d ‖W_:d‖₂; None takes the model's own.
+        penalty_factors: of the features, as of `solve`; None takes the model's own.
         engine: an engine or its name; None is the native engine.
         log: callback for one-line messages, as of `Model.scores`; None prints them.
 
@@ -164,6 +166,8 @@ def certify(
     require_number("l1 (λ₁)", l1, L2_RANGE, least=0, below=MAX_L2)
     model = model.uncalibrated
     rows, of_model = fitted_rows(model, data, log)
+    if penalty_factors is not None:
+        of_model = replace(of_model, penalty_factors=factors_of_rows(penalty_factors, rows))
     W, b = model.W.astype(np.float64), model.b.astype(np.float64)
     certificate = certify_weights(streaming(engine), of_model, W, b, Penalty(l2, l1, grouped)).given
     if not math.isfinite(certificate.cost):
@@ -192,6 +196,13 @@ def certify_all(
     zero; the bias that is returned has the others' mean less ABSENT_BELOW in its place.
     """
     W, b = (np.asarray(part, np.float64) for part in weights)
+    if rows.penalty_factors is not None:
+        if not (rows.has_free or any(penalty.l1 for penalty in penalties)):
+            rows, units = rows.unit_penalties()
+            penalties = [replace(penalty, factors=None) for penalty in penalties]
+            W = W if units is None else W * units
+            return certify_all(engine, rows, Weights(W, b), penalties, tol)
+        penalties = [replace(penalty, factors=rows.penalty_factors) for penalty in penalties]
     if rows.y.ndim == 2:
         from onelayer.solver.many_labels import certify_labels
 
@@ -209,6 +220,10 @@ def certify_all(
     present = rows.cold_probabilities(b.shape[1]) > 0.0
     if not present.all():
         return _certify_present(engine, rows, Weights(W, b), penalties, tol, present)
+    if rows.has_free:
+        from onelayer.solver.free import certify_with_free
+
+        return [certify_with_free(engine, rows, *of) for of in zip(W, b, penalties, strict=True)]
     with np.errstate(over="ignore", invalid="ignore"):
         sums, shifts = RowSums.of(engine, rows, len(present)), np.zeros_like(b)
         if rows.intercept:  # centred, rows are shorter, and rounding is less
@@ -260,7 +275,8 @@ def of_classes(rows: Rows, chosen: NDArray[np.bool_]) -> Rows:
     if chosen.all():
         return rows
     y = np.searchsorted(np.flatnonzero(chosen), rows.y).clip(max=int(chosen.sum()) - 1)
-    return replace(rows, y=y)
+    offsets = None if rows.score_offsets is None else rows.score_offsets[:, chosen]
+    return replace(rows, y=y, score_offsets=offsets)
 
 
 class Pass(NamedTuple):
@@ -292,10 +308,11 @@ class RowSums(NamedTuple):
 
     frequencies: Float64  # π (K,), above 0; without an intercept 1/K each
     mean: Float64  # x̄ (D,)
-    centred: Float64  # −∇L at W = 0 and the best bias: (1/N) Σ (yᵢ − π) xᵢᵀ, (K, D)
+    centred: Float64  # (1/N) Σ (yᵢ − π) xᵢᵀ, (K, D): without offsets −∇L at W = 0 and the best bias
     rows: int  # N
     spreads: Float64  # of each feature √ of the mean of (x − x̄)², at least, (D,)
     products: int  # of a pass, for each class
+    offsets: Float64 | None = None  # the mean offsets of each class's rows times π, (K, K)
 
     @classmethod
     def of(cls, engine: Engine, rows: Rows, classes: int) -> RowSums:
@@ -321,8 +338,13 @@ class RowSums(NamedTuple):
             mean = rows.scale * stored + rows.offset
             if not rows.intercept:
                 centred += (rows.class_frequencies(classes) - frequencies)[:, None] * rows.offset
+        offsets = None
+        if rows.row_offsets is not None:
+            weights = np.ones(rows.count) if rows.row_weights is None else rows.row_weights
+            offsets = np.zeros((classes, classes))
+            np.add.at(offsets, rows.labels, rows.row_offsets * (weights / mass)[:, None])
         _known_sums[rows] = known = cls(
-            frequencies, mean, centred, rows.count, spreads, rows.products
+            frequencies, mean, centred, rows.count, spreads, rows.products, offsets
         )
         return known
 
@@ -369,9 +391,9 @@ class Rounding(NamedTuple):
 
     @classmethod
     def of(cls, engine: Engine, rows: Rows, sums: RowSums) -> Rounding | None:
-        """None for an engine that does not say in what order it sums, and for extreme rows."""
+        """None for an engine that hides the order of its sums, for extreme rows and for offsets."""
         counted = engine.roundings(rows)
-        if counted is None or rows.extreme:
+        if counted is None or rows.extreme or rows.score_offsets is not None:
             return None
         far = norm(rows.offset)
         return cls(sums.size, far, counted.score, counted.rows, rows.count, rows.intercept)
@@ -454,6 +476,8 @@ def bound_of(
     part = moved / max(t, TINY)
     mixing += t * inner(frequencies, _xlogx(part) + _xlogx(np.maximum(1.0 - part, 0.0)))
     mixing += float(mass.sum() * _xlogx(taken).sum())
+    if sums.offsets is not None:
+        mixing += inner(moved, sums.offsets.diagonal()) - inner(taken, moved @ sums.offsets)
     distance, mixing = slope**2 / (2.0 * curvature), max(mixing, 0.0)
     if errors is EXACT:
         return Bound(cost, slope, distance, mixing)

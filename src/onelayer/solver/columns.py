@@ -146,9 +146,10 @@ class DenseColumns(Columns):
         held = hessian.take(bends, self._values, self.features, which, penalty)
         old, slope = np.ascontiguousarray(W[:, held]), R.sum(axis=1)
         means = hessian.means if self._rows.intercept else np.zeros(len(held))
+        penalty = penalty.of_features(held)
         G = self.sums(R)[:, held] + penalty.gradient(old)
         reached, q = old.copy(), np.ascontiguousarray(G - np.outer(slope, means))
-        coordinate_descent(hessian.H, np.full(len(held), float(penalty.l1)), reached, q, *how)
+        coordinate_descent(hessian.H, _each(penalty.limits, len(held)), reached, q, *how)
         change, shift = np.zeros_like(W), np.zeros(len(W))
         change[:, held] = reached - old
         if self._rows.intercept:
@@ -176,7 +177,7 @@ class Hessian:
 
         Columns of features are the same while it is in use.
         """
-        wanted = features[which]
+        wanted, curvatures = features[which], _each(penalty.curvatures, len(features))[which]
         if self._is_stale(bends):
             d = self._fractions * bends
             self.bends, self._features, self.sum = bends, wanted, max(float(d.sum()), TINY)
@@ -185,13 +186,13 @@ class Hessian:
             self.means = np.asarray(Z @ np.sqrt(d, dtype=np.float32), np.float64) / self.sum
             if self._intercept:
                 self.H -= np.outer(self.means, self.means * self.sum)
-            self._stiffen(0, penalty)
+            self._stiffen(curvatures)
         else:
             new = ~np.isin(wanted, self._features, assume_unique=True)
             if new.any():
                 self._grow(C[which[new]])
                 self._features = np.concatenate([self._features, wanted[new]])
-                self._stiffen(len(self.H) - int(new.sum()), penalty)
+                self._stiffen(curvatures[new])
         return np.searchsorted(features, self._features)
 
     def _is_stale(self, bends: Float64) -> bool:
@@ -212,10 +213,10 @@ class Hessian:
         self.H = np.block([[self.H, across.T], [across, own]])
         self.means = np.concatenate([self.means, means])
 
-    def _stiffen(self, first: int, penalty: Penalty) -> None:
-        """Add the penalty's curvature, and the ridge, from this place on."""
-        diagonal = self.H.reshape(-1)[:: len(self.H) + 1][first:]
-        diagonal += penalty.curvature + RIDGE * diagonal
+    def _stiffen(self, curvatures: Float64) -> None:
+        """Add the penalty's curvatures, and the ridge, to the last features."""
+        diagonal = self.H.reshape(-1)[:: len(self.H) + 1][len(self.H) - len(curvatures) :]
+        diagonal += curvatures + RIDGE * diagonal
 
 
 class StoredColumns(Columns):
@@ -259,9 +260,10 @@ class StoredColumns(Columns):
         how: tuple[float, int],
     ) -> Step:  # fmt: skip
         features, d, n = self.features[which], self._fractions * bends, len(which)
+        penalty = penalty.of_features(which)
         reached, r = np.ascontiguousarray(W[:, which]), np.array(R.T, order="C")
         intercept = self._rows.intercept
-        l1, l2 = (np.full(n, float(of)) for of in (penalty.l1, penalty.l2))
+        l1, l2 = _each(penalty.limits, n), _each(penalty.curvatures, n) / 2.0
         self._stored.descend(features, d, l1, l2, intercept, reached, r, *how)
         change = np.zeros_like(W)
         change[:, which] = reached - W[:, which]
@@ -269,6 +271,11 @@ class StoredColumns(Columns):
         if intercept:
             shift = -(R.sum(axis=1) + along @ d) / max(float(d.sum()), TINY)
         return Step(change, shift, along + shift[:, None], bends)
+
+
+def _each(values: Any, n: int) -> Float64:
+    """One number a feature, of that or of a number for all."""
+    return np.broadcast_to(np.asarray(values, np.float64), n).copy()
 
 
 def _scaled(C: Float64, d: Float64) -> NDArray[np.float32]:

@@ -39,6 +39,8 @@ def is_wide(rows: Rows, classes: int) -> bool:
     sparse = sparse_rows(rows.X)
     if sparse is None or rows.is_dense or rows.extreme or rows.offset.any():
         return False
+    if rows.score_offsets is not None or rows.has_free:
+        return False
     return bool(classes * rows.X.shape[1] >= rows.products)
 
 

@@ -153,7 +153,8 @@ def suggest_learning_rate(
     penalty, engine = Penalty(l2), streaming(engine)
     intercept_setting(intercept)
     data = training_rows(data)
-    train, _, rows = rows_to_fit(data, scaling, class_weight, intercept=intercept)
+    how: dict[str, Any] = {"intercept": intercept, "without_offsets": "mini-batch training"}
+    train, _, rows = rows_to_fit(data, scaling, class_weight, **how)
     curvature = loss_function(loss, train.y).curvature(train.classes)
     whole, mixed = smoothness(engine, rows, penalty, batch_size, curvature)
     W = np.zeros((1, train.classes, train.features), np.float32)

@@ -38,7 +38,7 @@ from onelayer.solver.lbfgs import (
     sample_rows,
     takes_inverse,
 )
-from onelayer.solver.linalg import inner, inverse_of_gram, norm
+from onelayer.solver.linalg import inner, inverse_of_gram
 
 Float64 = NDArray[np.float64]
 
@@ -247,6 +247,11 @@ class DenseRows:
         self._is_pair = len(present) == 2 and bool(present.all())
         self._sign = (2.0 * y - 1.0).astype(dtype)  # of two classes
         self._own = y * len(y) + np.arange(len(y))  # in an array (K, N)
+        self._offsets = rows.row_offsets  # (K, N), or of two classes their difference
+        if self._offsets is not None:
+            self._offsets = np.ascontiguousarray(self._offsets.T, dtype)
+            if self._is_pair:
+                self._offsets = self._offsets[1] - self._offsets[0]
 
     @property
     def is_pair(self) -> bool:
@@ -272,6 +277,8 @@ class DenseRows:
         at = point.astype(self.X.dtype, copy=False)
         if self.is_pair:
             margin = self.X @ (at[1] - at[0])
+            if self._offsets is not None:
+                margin += self._offsets
             margin *= self._sign
             e = np.exp(-np.abs(margin))
             q = 1.0 / (1.0 + e)
@@ -281,6 +288,8 @@ class DenseRows:
             g = self._sums(residual)
             return self._mean_of(losses), np.array([-g, g])
         S = at @ self.X.T
+        if self._offsets is not None:
+            S += self._offsets
         S -= np.maximum.reduce(S, axis=0)
         own = S.take(self._own)
         P = np.exp(S)
@@ -326,9 +335,8 @@ class DenseRows:
         curvature says. Scores are linear on the line, so this takes one product with the rows.
         """
         scores, _ = self._kept(at)
-        bend, along = float(penalty.curvature), direction.astype(self.X.dtype, copy=False)
-        slope, steep = inner(at[:, :-1], direction[:, :-1]), bend * norm(direction[:, :-1]) ** 2
-        slope, length = bend * slope, 1.0
+        along, length = direction.astype(self.X.dtype, copy=False), 1.0
+        slope, steep = _on_line(penalty, at, direction)
         if self.is_pair:
             along = (self.X @ (along[1] - along[0])) * self._sign
         else:
@@ -356,14 +364,15 @@ class DenseRows:
         by the tolerance (Dembo, Eisenstat & Steihaug 1982). A product costs less than a pass.
         """
         curvature = 2.0 * self._mean(self.probabilities(at))
-        bend, dtype = float(penalty.curvature), self.X.dtype
+        bends, dtype = penalty.curvatures, self.X.dtype
         residual, step = gradient[1].copy(), np.zeros(gradient.shape[1])
         along = divided = divide(np.array([-residual, residual]))[1]
         size = before = float(residual @ divided)
         products = 0
         while size > tolerance**2 * before and products < MAX_PRODUCTS:
-            product = (curvature * (self.X @ along.astype(dtype))) @ self.X + bend * along
-            product[-1] -= bend * along[-1]
+            product = (curvature * (self.X @ along.astype(dtype))) @ self.X
+            product = product.astype(np.float64)
+            product[:-1] += bends * along[:-1]
             bent = float(along @ product)
             if not bent > 0.0:  # in float32 nothing is left of it
                 break
@@ -388,6 +397,13 @@ class DenseRows:
             return self.gram(curvature)
         Z = self.X.take(counts, axis=0) * np.sqrt(mean.take(counts))[:, None]
         return np.asarray(Z.T @ Z, np.float64)
+
+
+def _on_line(penalty: Penalty, at: Float64, direction: Float64) -> tuple[float, float]:
+    """Slope and curvature of a penalty along a direction."""
+    along = direction[:, :-1]
+    pull = penalty.gradient(along)
+    return inner(pull, at[:, :-1]), inner(pull, along)
 
 
 def lowest_on_line(
@@ -437,20 +453,21 @@ class LineSample:
     ) -> float | None:
         """As of `DenseRows`, from the cost's slope on all rows; None where the sample's differs."""
         W, b = (np.stack([at, direction]).astype(np.float32)[..., part] for part in (slice(-1), -1))
+        bare = self._rows.unlabelled
         scores, along = (
-            of.T.copy() for of in self._engine.scores(self._rows, Weights(W.copy(), b.copy()))
+            of.T.copy() for of in self._engine.scores(bare, Weights(W.copy(), b.copy()))
         )
+        if self._rows.row_offsets is not None:
+            scores += self._rows.row_offsets.T
         along -= along[self._own]
         p = np.exp(scores - np.maximum.reduce(scores, axis=0))
         p *= along / np.add.reduce(p, axis=0)
-        bend = float(penalty.curvature)
-        slope = bend * inner(at[:, :-1], direction[:, :-1])
+        slope, steep = _on_line(penalty, at, direction)
         # The loss's slope where the line begins is known; the sample says how it changes.
         sampled = float(self._fractions @ np.add.reduce(p))
         scale = (falls - slope) / sampled if sampled else 0.0
         if not 1.0 / MOST_SCALED <= scale <= MOST_SCALED:
             return None
-        steep = bend * norm(direction[:, :-1]) ** 2
         mean = (scale * self._fractions).astype(np.float32).__mul__
         return lowest_on_line(scores, along, mean, slope, steep, STEPS_ON_LINE)
 
@@ -469,7 +486,7 @@ class ClassCurvature:
         if penalty.curvature != self._bend:
             self._bend, blocks = float(penalty.curvature), self._blocks.copy()
             width = blocks.shape[-1]
-            blocks.reshape(len(blocks), -1)[:, :: width + 1][:, :-1] += self._bend
+            blocks.reshape(len(blocks), -1)[:, :: width + 1][:, :-1] += penalty.curvatures
             self._inverse = inverse_of_gram(blocks)
         if self._pair:
             step = gradient[1] @ self._inverse[0]
@@ -528,7 +545,7 @@ def _pair_hessian(rows: DenseRows, curvature: Floats, penalty: Penalty) -> Float
     H = rows.gram(2.0 * curvature)
     diagonal = H.reshape(-1)[:: len(H) + 1]
     diagonal += RIDGE * diagonal
-    diagonal[:-1] += penalty.curvature
+    diagonal[:-1] += penalty.curvatures
     diagonal[diagonal == 0.0] = 1.0
     return H
 
@@ -552,7 +569,8 @@ def _hessian(rows: DenseRows, P: Floats, penalty: Penalty) -> Float64:
     sizes = np.add.reduce(H.diagonal().reshape(K, width), axis=0) / K
     sizes[sizes == 0.0] = 1.0
     diagonal = np.empty((K, width))
-    diagonal[:] = penalty.curvature + RIDGE * sizes
+    diagonal[:] = RIDGE * sizes
+    diagonal[:, :-1] += penalty.curvatures
     # The cost does not depend on the bias of a class that no row can be of.
     free = (np.maximum.reduce(P, axis=1) < IMPOSSIBLE) | (not rows.rows.intercept)
     diagonal[:, -1] = np.where(free, sizes[-1], RIDGE * sizes[-1])

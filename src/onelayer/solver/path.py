@@ -43,6 +43,8 @@ from onelayer.files.saved import Saved
 from onelayer.model.evaluation import Mistakes
 from onelayer.model.metrics import Measurement
 from onelayer.model.model import Model
+from onelayer.objective.penalty import Penalty
+from onelayer.solver.certificate import certify_weights
 from onelayer.solver.linalg import norm
 from onelayer.solver.many_labels import first_biases
 from onelayer.solver.proximal import ProximalSolver, ProximalSolvers, Sparsity
@@ -302,11 +304,19 @@ def l2_values(l2: int | ArrayLike, name: str = "l2") -> tuple[float, ...] | int:
 
 
 def largest_l2(engine: Engine, rows: Rows, classes: int) -> float:
-    """‖G₀‖² / (4 ε H), to three digits: above it W is as good as 0; one pass over the rows."""
+    """‖G₀‖² / (4 ε H), to three digits: above it W is as good as 0; one pass over the rows.
+
+    With weights that are not penalised, or offsets, G₀ is where those are best.
+    """
     W = np.zeros((classes, rows.X.shape[1]))
     b = first_biases(rows, classes) if rows.y.ndim == 2 else first_bias(rows, classes)
-    loss, G, _ = engine.gradient(rows, Weights(W[None], b[None]))
-    largest = norm(G) ** 2 / (4.0 * NOTHING * max(float(loss[0]), TINY))
+    if rows.penalty_factors is None and rows.score_offsets is None:
+        loss, G, _ = engine.gradient(rows, Weights(W[None], b[None]))
+        cost, slope = float(loss[0]), norm(G)
+    else:
+        best = certify_weights(engine, rows, W, b, Penalty(1.0)).best
+        cost, slope = best.cost, best.gradient_norm
+    largest = slope**2 / (4.0 * NOTHING * max(cost, TINY))
     return float(f"{largest:.2e}") or 1.0
 
 

@@ -53,6 +53,7 @@ from numpy.typing import NDArray
 
 from onelayer.data.mapped import check_mapped
 from onelayer.data.rows import Rows
+from onelayer.data.scaling import EQUAL
 from onelayer.engines import Engine, Weights
 from onelayer.errors import SettingsError, require_number
 from onelayer.model.certificate import Certificate
@@ -60,6 +61,7 @@ from onelayer.objective.loss import sigmoid, softmax_and_log_sum
 from onelayer.objective.penalty import Penalty
 from onelayer.solver.certificate import ROUNDING, TINY, Certified, RowSums, of_classes
 from onelayer.solver.columns import columns_of
+from onelayer.solver.free import fit_free, free_features, read_columns
 from onelayer.solver.linalg import inner, norm, one_blas_thread
 from onelayer.solver.reduction import AnySolver, Solvers
 from onelayer.solver.solver import Optimum, Progress, SolverState, Status, Target, first_bias
@@ -211,7 +213,7 @@ class ProximalSolver:
         self._mean, self._spreads = sums.mean, sums.spreads
         if not rows.intercept:  # then rows are not centred
             self._mean, self._spreads = np.zeros_like(sums.mean), np.hypot(sums.spreads, sums.mean)
-        self._rows = replace(of, offset=of.offset - self._mean)
+        self._rows = _without_constant(replace(of, offset=of.offset - self._mean))
         weights = rows.row_weights
         whole = np.full(rows.count, 1.0 / rows.count)
         self._fractions = whole if weights is None else weights / rows.mass
@@ -231,18 +233,39 @@ class ProximalSolver:
         self._last_l1 = math.inf  # of the solution that W is
         self._passes = 0
         self._dual: Float64 | None = None  # probabilities (1, N) that prove more than the model's
+        self._offsets: Float64 | float = 0.0  # of the scores, (m, N)
+        if of.row_offsets is not None:
+            self._offsets = self._of_pair(of.row_offsets.T.astype(np.float64))
+        f = self._rows.penalty_factors
+        self._counts = np.ones(D, np.bool_) if f is None else f > 0.0  # in the penalty
+        self._free: Float64 | None = None  # columns of the others, (u, N)
+        if f is not None:
+            infinite = np.full(D, math.inf)
+            self._spreads = np.divide(self._spreads, f, where=self._counts, out=infinite)
+            if self._rows.has_free:
+                self._free = read_columns(self._rows, free_features(self._rows))
+        if self._free is not None or of.row_offsets is not None:
+            start = np.broadcast_to(self._b[:, None] + self._offsets, self._Y.shape)
+            self._proof(self._penalty(Target(0.0, l1=1.0)), start)
+        self._cold_slope = self._slope  # where no weight is penalised
+
+    def _of_pair(self, of: Float64) -> Float64:
+        """Rows of the classes as rows of weights: of two classes their difference."""
+        return of[1:] - of[:1] if self._is_pair else of
 
     def largest_l1(self, *, grouped: bool) -> float:
         """The least λ₁ for which W = 0 is best: there the gradient says it all."""
         penalty = self._penalty(Target(0.0, l1=1.0, grouped=grouped))
-        return float(penalty.sizes(self._centred).max() / penalty.l1)
+        steep = self._steepness(penalty, self._cold_slope)
+        return float(steep[self._counts].max() / penalty.l1)
 
     def _penalty(self, target: Target) -> Penalty:
         """That of the rows of weights: of two classes the same for w = W₁ − W₀."""
-        l2, l1, grouped = target.l2, target.l1, target.grouped
+        l2, l1, factors = target.l2, target.l1, self._rows.penalty_factors
         if self._is_pair:
-            return Penalty(0.5 * l2, l1 * (math.sqrt(0.5) if grouped else 1.0), grouped)
-        return Penalty(l2, l1, grouped)
+            l1 *= math.sqrt(0.5) if target.grouped else 1.0
+            return Penalty(0.5 * l2, l1, target.grouped, factors)
+        return Penalty(l2, l1, target.grouped, factors)
 
     @property
     def state(self) -> SolverState:
@@ -299,7 +322,7 @@ class ProximalSolver:
         weights = Weights(np.ascontiguousarray(kept)[None], self._b[None])
         S = np.ascontiguousarray(self._engine.scores(self._rows.unlabelled, weights)[0].T)
         with one_blas_thread():
-            proof = self._proof(self._penalty(target), S)
+            proof = self._proof(self._penalty(target), S + self._offsets)
         value, lowest = penalty.value(W), proof.cost - proof.gap
         losses = self._engine.evaluate(self._given, Weights(W[None], b[None])).loss
         cost = float(losses[0]) + value
@@ -363,10 +386,10 @@ class ProximalSolver:
 
         It says whether these are all.
         """
-        counts = self._W.any(axis=0)
+        counts = self._W.any(axis=0) | ~self._counts
         before = self._last_l1
         if before == math.inf:  # at W = 0, which is best for the largest λ₁
-            before = float(penalty.sizes(self._slope).max())
+            before = float(self._steepness(penalty, self._slope)[self._counts].max())
         elif self._is_pair and penalty.grouped:
             before *= math.sqrt(0.5)
         steep = self._steepness(penalty, self._slope)
@@ -380,9 +403,12 @@ class ProximalSolver:
 
     @staticmethod
     def _steepness(penalty: Penalty, G: Float64) -> Float64:
-        """What is compared to λ₁, of each feature."""
-        sizes = penalty.sizes(G)
-        return np.asarray(sizes if sizes.ndim == 1 else sizes.max(axis=0))
+        """What is compared to λ₁, of each feature; infinite where it is not penalised."""
+        sizes, f = penalty.sizes(G), penalty.factors
+        steep = np.asarray(sizes if sizes.ndim == 1 else sizes.max(axis=0))
+        if f is None:
+            return steep
+        return np.asarray(np.divide(steep, f, where=f > 0.0, out=np.full_like(steep, math.inf)))
 
     def _may_count(self, penalty: Penalty, proof: Proof) -> NDArray[np.bool_]:
         """Features that the gap does not prove to be 0 at the optimum."""
@@ -405,16 +431,20 @@ class ProximalSolver:
     def _fit(self, chosen: Indices, penalty: Penalty, aim: float) -> None:
         """Solve for the weights of these features, to this relative gap."""
         self._columns.take(chosen)
-        W, self._dual = self._W[:, chosen], None
+        W, self._dual, penalty = self._W[:, chosen], None, penalty.of_features(chosen)
         grouped = penalty.grouped and not self._is_pair
         step = self._grouped_step if grouped else self._steps
         # Two classes are proven by a step's probabilities, whose mean is that of the best bias.
-        least = math.inf if self._is_pair else min(max(1e-2 * aim, BIAS_RESIDUAL), 1e-6)
+        least = min(max(1e-2 * aim, BIAS_RESIDUAL), 1e-6)
+        least = math.inf if self._is_pair and self._free is None else least
         acceleration = Acceleration()
         fit = self._with_bias(self._scores(W), least)
         for cycle in range(MAX_CYCLES if len(chosen) else 0):
             cost, G = fit.loss + penalty.value(W), self._columns.sums(self._factors(fit))
-            if self._gap(penalty, W, fit, G)[0] <= aim * cost:
+            gap = self._gap(penalty, W, fit, G)[0]
+            if self._free is not None:  # what about the best free weights would lower the cost by
+                gap += self._lowered_by_free(penalty, fit, G)
+            if gap <= aim * cost or cost <= ROUNDING["float64"]:
                 break
             start, self._dual = np.column_stack([W, self._b]), None
             fit = self._with_bias(step(W, fit, G[: len(W)], penalty), least)
@@ -446,7 +476,7 @@ class ProximalSolver:
         self._W[:, chosen] = W
 
     def _scores(self, W: Float64) -> Float64:
-        return np.asarray(self._columns.scores(W) + self._b[:, None])
+        return np.asarray(self._columns.scores(W) + self._b[:, None] + self._offsets)
 
     def _factors(self, fit: Fit) -> Float64:
         """The residuals of the model, and below them those of the step's probabilities."""
@@ -524,7 +554,7 @@ class ProximalSolver:
 
         G, the gradient before the steps of the others, says which weights may move.
         """
-        steep = np.abs(G[k] + 2.0 * penalty.l2 * W[k]) > NEAR * penalty.l1
+        steep = np.abs(G[k] + penalty.curvatures * W[k]) > NEAR * penalty.limits
         may_move = np.flatnonzero((W[k] != 0.0) | steep)
         f, y, w, z = self._fractions, self._Y[k], W[k], S[k] - others
         p = sigmoid(z)
@@ -532,7 +562,7 @@ class ProximalSolver:
         step = self._columns.step(k, p * (1.0 - p), r, w[None], may_move, penalty, how)
         change, along = step.change[0], step.along[0]
         falls = inner(r[0], along) + inner(penalty.gradient(w), change)
-        falls += penalty.l1 * float(np.abs(w + change).sum() - np.abs(w).sum())
+        falls += penalty.l1_value((w + change)[None]) - penalty.l1_value(w[None])
 
         def value(length: float) -> float:
             moved, at = z + length * along, w + length * change
@@ -542,20 +572,18 @@ class ProximalSolver:
         W[k] = w + length * change
         S[k] += length * along
         self._b[k] += length * step.shift[0]
-        whole = self._is_pair and length == 1.0
+        whole = self._is_pair and self._free is None and length == 1.0
         self._dual = _inside((p + step.bends * along)[None]) if whole else None
 
     def _grouped_step(self, W: Float64, fit: Fit, G: Float64, penalty: Penalty) -> Float64:
         """A step of all classes in place, by a curvature of each row that bounds theirs."""
         P, G = fit.P, G + penalty.gradient(W)
         bends = np.minimum((2.0 * P * (1.0 - P)).max(axis=0), 0.5)
-        may_move = np.flatnonzero(W.any(axis=0) | (penalty.sizes(G) > NEAR * penalty.l1))
+        may_move = np.flatnonzero(W.any(axis=0) | (penalty.sizes(G) > NEAR * penalty.limits))
         old = W.copy()
         step = self._columns.step(0, bends, fit.R, W, may_move, penalty, ROUGH_STEP)
         falls = inner(fit.R, step.along) + inner(penalty.gradient(W), step.change)
-        falls += penalty.l1 * float(
-            penalty.sizes(old + step.change).sum() - penalty.sizes(old).sum()
-        )
+        falls += penalty.l1_value(old + step.change) - penalty.l1_value(old)
 
         def value(length: float) -> float:
             return self._loss_of(fit.S + length * step.along) + penalty.value(
@@ -574,6 +602,8 @@ class ProximalSolver:
         """
         f, P, intercept, W = self._fractions, fit.P, self._rows.intercept, at[:, :-1]
         counts = np.broadcast_to(W.any(axis=0), W.shape) if penalty.grouped else W != 0.0
+        limits = np.broadcast_to(penalty.limits, W.shape[1])
+        counts = counts | (limits == 0.0)
         ones = np.ones((int(intercept), self._rows.count))
         parts = [np.concatenate([self._columns.dense(of), ones]) for of in counts]
         root = np.sqrt(f)
@@ -591,14 +621,14 @@ class ProximalSolver:
         slope[:, :-1] = penalty.smallest_subgradient(W, slope[:, :-1])
         slope[:, -1] = fit.g
         bends = np.zeros_like(at)
-        bends[:, :-1] = penalty.curvature
+        bends[:, :-1] = penalty.curvatures
         if penalty.grouped:
-            sizes = penalty.sizes(W)[counts[0]]
+            sizes = np.maximum(penalty.sizes(W)[counts[0]], TINY)
             units, each = W[:, counts[0]] / sizes, np.arange(len(sizes))
             blocks = H.reshape(len(W), len(parts[0]), len(W), len(parts[0]))
             across = -units[:, None] * units
             across[np.diag_indices(len(W))] += 1.0
-            blocks[:, each, :, each] += np.moveaxis(penalty.l1 / sizes * across, -1, 0)
+            blocks[:, each, :, each] += np.moveaxis(limits[counts[0]] / sizes * across, -1, 0)
         diagonal = H.reshape(-1)[:: len(H) + 1]
         ridge = 1e-9 * float(diagonal.mean()) + TINY
         diagonal += bends[moves] + ridge
@@ -610,7 +640,7 @@ class ProximalSolver:
         for length in (1.0, 0.5, 0.25, 0.1, 0.03):
             further = at + length * step
             if not penalty.grouped:
-                further[:, :-1][further[:, :-1] * W < 0.0] = 0.0
+                further[:, :-1][(further[:, :-1] * W < 0.0) & (limits > 0.0)] = 0.0
             yield further
 
     def _loss_of(self, S: Float64) -> float:
@@ -624,6 +654,8 @@ class ProximalSolver:
 
     def _proof(self, penalty: Penalty, S: Float64, least: float = BIAS_RESIDUAL) -> Proof:
         self._passes += 1
+        if self._free is not None:
+            return self._proof_with_free(penalty, S, self._free)
         fit = self._with_bias(S, least)
         if self._W.any() or self._dual is not None or not self._is_cold(fit):
             sums = self._columns.sums_of_all(self._factors(fit))
@@ -633,11 +665,41 @@ class ProximalSolver:
         gap, dual = self._gap(penalty, self._W, fit, sums, self._centred)
         # The smallest subgradient is 0 where weights are 0 and not steep.
         felt = np.flatnonzero(self._W.any(axis=0) | (self._steepness(penalty, slope) > penalty.l1))
-        W = self._W[:, felt]
+        W, penalty = self._W[:, felt], penalty.of_features(felt)
         cost = fit.loss + penalty.value(W)
         smallest = penalty.smallest_subgradient(W, slope[:, felt] + penalty.gradient(W))
         residual = float(np.abs(fit.g).max()) if self._rows.intercept else 0.0
         return Proof(cost, min(gap, cost), slope, dual, residual, norm(smallest))
+
+    def _proof_with_free(self, penalty: Penalty, S: Float64, columns: Float64) -> Proof:
+        """The same of the best weights that are not penalised, which are found with the bias."""
+        free, own = ~self._counts, self._Y.T
+        W, b = self._W[:, free], self._b
+        S = S - W @ columns - b[:, None]
+        if self._is_pair:
+            W, b = (np.concatenate([-of, of]) / 2.0 for of in (W, b))
+            S, own = np.concatenate([np.zeros_like(S), S]), np.column_stack([1.0 - own, own])
+        fit = fit_free(self._rows, np.ascontiguousarray(S.T), W, b)
+        self._W[:, free] = self._of_pair(fit.W)
+        self._b = self._of_pair(fit.b[:, None])[:, 0]
+        P = fit.probabilities
+        residuals = (P - own, P * fit.change)
+        R = np.concatenate([of.T[self._counted] * fit.fractions for of in residuals])
+        slope, dual = np.split(self._columns.sums_of_all(R), 2)
+        self._slope, dual = slope, dual + slope
+        cost = fit.loss + penalty.value(self._W)
+        gap, kept = _nearest_dual(penalty, self._W, dual, lambda kept: fit.divergence(kept, own))
+        smallest = penalty.smallest_subgradient(self._W, slope + penalty.gradient(self._W))
+        residual = float(np.abs(fit.g).max()) if self._rows.intercept else 0.0
+        # What is not feasible excludes no feature.
+        dual = kept * dual if math.isfinite(gap) else np.full_like(dual, math.inf)
+        return Proof(cost, min(gap, cost), slope, dual, residual, norm(smallest))
+
+    def _lowered_by_free(self, penalty: Penalty, fit: Fit, G: Float64) -> float:
+        assert self._free is not None  # noqa: S101  # it is asked for where some are
+        slopes = G[: len(fit.P)][:, np.broadcast_to(penalty.limits, G.shape[1]) == 0.0]
+        bends = np.outer((fit.P * (1.0 - fit.P)) @ self._fractions, self._free**2 @ self._fractions)
+        return float((slopes**2 / (2.0 * bends + TINY)).sum())
 
     def _is_cold(self, fit: Fit) -> bool:
         """Whether the probabilities are those of W = 0, whose gradient is known."""
@@ -675,17 +737,9 @@ class ProximalSolver:
         if self._rows.intercept:
             t = float((np.maximum(g, 0.0) / (pi + np.maximum(g, 0.0))).max()) + SPARE
         dual = (1.0 - t) * G - t * centred
-        counts = np.flatnonzero(W.any(axis=0))
-        along, value = inner(dual[:, counts], W[:, counts]), penalty.value(W[:, counts])
-        largest = float(penalty.sizes(dual).max(initial=0.0))
-        kept = min(1.0, penalty.l1 / largest) * (1.0 - 1e-15) if largest > penalty.l1 else 1.0
-
-        def distance(kept: float) -> float:
-            of = value + kept * along + penalty.conjugate(kept * dual)
-            return max(of, 0.0) + (1.0 - t) * self._divergence(fit, found, kept)
-
-        parts = (1.0, 0.8, 0.5, 0.2, 0.05, 0.0) if penalty.l2 and kept < 1.0 else (1.0,)
-        best, kept = min((distance(r), r) for r in (1.0 - part * (1.0 - kept) for part in parts))
+        best, kept = _nearest_dual(
+            penalty, W, dual, lambda kept: (1.0 - t) * self._divergence(fit, found, kept)
+        )
         if not t:
             return best, kept * dual
         means = pi + g
@@ -739,6 +793,40 @@ class ProximalSolvers:
     def of_part(self, kept: Rows, held_out: Rows) -> tuple[ProximalSolver, Rows]:
         """The solver of a part of the rows, and another part as its solutions score it."""
         return ProximalSolver(self._engine, kept, self._classes), held_out
+
+
+def _nearest_dual(
+    penalty: Penalty, W: Float64, dual: Float64, divergence: Callable[[float], float]
+) -> tuple[float, float]:
+    """The least gap of ρ G̃, and ρ; features that are not penalised have no part in it."""
+    if penalty.factors is not None and not penalty.factors.all():
+        counted = penalty.factors > 0.0
+        W, dual, penalty = W[:, counted], dual[:, counted], penalty.of_features(counted)
+    counts = np.flatnonzero(W.any(axis=0))
+    along = inner(dual[:, counts], W[:, counts])
+    value = penalty.of_features(counts).value(W[:, counts])
+    largest = float((penalty.sizes(dual) / penalty.limits).max(initial=0.0))
+    kept = 1.0 / largest * (1.0 - 1e-15) if largest > 1.0 else 1.0
+
+    def distance(kept: float) -> float:
+        return max(value + kept * along + penalty.conjugate(kept * dual), 0.0) + divergence(kept)
+
+    parts = (1.0, 0.8, 0.5, 0.2, 0.05, 0.0) if penalty.l2 and kept < 1.0 else (1.0,)
+    return min((distance(r), r) for r in (1.0 - part * (1.0 - kept) for part in parts))
+
+
+def _without_constant(rows: Rows) -> Rows:
+    """The rows, of which a free feature that is constant, as the bias is, is taken for penalised.
+
+    Nothing but rounding is left of it where rows are centred, by which no step must divide.
+    """
+    if not (rows.has_free and rows.intercept):
+        return rows
+    free = free_features(rows)
+    constant = np.abs(read_columns(rows, free)).max(axis=1) <= EQUAL * np.abs(rows.offset[free])
+    factors = np.array(rows.penalty_factors)
+    factors[free[constant]] = 1.0
+    return replace(rows, penalty_factors=factors)
 
 
 def _softplus(z: Float64) -> Float64:

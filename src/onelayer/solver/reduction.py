@@ -100,8 +100,8 @@ class Reduction:
     def lower(self, W: NDArray[np.floating]) -> Float64:
         """V (K, r) of weights W (K, D), without what is outside the span: one pass."""
         weights = Weights(np.asarray(W, np.float64)[None], np.zeros((1, len(W))))
-        along = np.asarray(self._engine.scores(self._centred, weights)[0], np.float64)
-        return inner_product(self._engine, along, self._mix)
+        along = self._engine.scores(self._centred.unlabelled, weights)[0]
+        return inner_product(self._engine, np.asarray(along, np.float64), self._mix)
 
 
 def is_faster(N: int, D: int, classes: int, solutions: int) -> bool:
@@ -140,8 +140,9 @@ def reduce_rows(engine: Engine, rows: Rows, classes: int) -> Reduction | None:
         Z = inner_product(engine, G, mix)
     r = len(variances)
     coordinates = Rows(
-        Z, rows.labels, np.ones(r), np.zeros(r), None, weights, intercept=rows.intercept
-    )
+        Z, rows.labels, np.ones(r), np.zeros(r), None, weights,
+        intercept=rows.intercept, score_offsets=rows.row_offsets,
+    )  # fmt: skip
     preconditioner = Preconditioner(
         engine, np.zeros(r), None, variances, 0.0, mean_curvature(rows, classes)
     )
@@ -156,7 +157,7 @@ def gram_matrix(engine: Engine, rows: Rows) -> Float64:
         step = max(BLOCK_BYTES, available_memory() // 4) // (8 * D)
     step = max(1, step)
     G = np.empty((N, N))
-    rows = replace(rows, y=np.zeros_like(rows.y))  # rows take the place of classes
+    rows = rows.unlabelled  # rows take the place of classes
     for start in range(0, N, step):
         places = np.arange(start, min(start + step, N))
         W = np.ascontiguousarray(loaded(rows, places).scaled(), np.float64)
@@ -287,24 +288,37 @@ class StoredFeatures:
         if not 0 < len(places) <= MOST_STORED * len(stored) or rows.offset[~stored].any():
             return None
         X: Any = sparse.compacted(np.cumsum(stored) - 1, len(places))
-        scale, offset = rows.scale[places], rows.offset[places]
-        return cls(replace(rows, X=X, scale=scale, offset=offset), places)
+        scale, offset, f = rows.scale[places], rows.offset[places], rows.penalty_factors
+        f = None if f is None else f[places]
+        return cls(replace(rows, X=X, scale=scale, offset=offset, penalty_factors=f), places)
 
     def part(self, rows: Rows) -> Rows:
         """A part of the rows with these features."""
         kept = self.rows
-        return replace(rows, X=kept.X, scale=kept.scale, offset=kept.offset)
+        f = kept.penalty_factors
+        return replace(rows, X=kept.X, scale=kept.scale, offset=kept.offset, penalty_factors=f)
 
 
-class StoredSolver:
-    """Solves in the features that rows store; the other weights, whose gradient is 2λW, are 0."""
+class MappedSolver:
+    """Solves in some of the features, in units of their own; the other weights are 0.
 
-    def __init__(self, inside: Solver | LabelSolver, features: int, stored: StoredFeatures) -> None:
-        self._inside, self._features, self._stored = inside, features, stored
+    They are those that rows store, for the gradient of the others is 2λW, and the units those of
+    `Rows.unit_penalties`.
+    """
+
+    def __init__(
+        self,
+        inside: Solver | LabelSolver | ReducedSolver,
+        features: int,
+        places: NDArray[np.int64] | slice,
+        units: Float64 | None,
+    ) -> None:
+        self._inside, self._features, self._places = inside, features, places
+        self._units = np.ones(features)[places] if units is None else units[places]
 
     def start_at(self, W: NDArray[np.floating], b: Float64) -> None:
         """Start the next solution from these weights."""
-        self._inside.start_at(W[:, self._stored.places], b)
+        self._inside.start_at(W[:, self._places] * self._units, b)
 
     @property
     def moved(self) -> Float64:
@@ -328,11 +342,11 @@ class StoredSolver:
         """Solve for one λ; Ctrl-C ends the search and gives what was found, certified."""
         found = self._inside.solve(target)
         W = np.zeros((len(found.W), self._features), found.W.dtype)
-        W[:, self._stored.places] = found.W
+        W[:, self._places] = found.W / self._units
         return replace(found, W=W)
 
 
-AnySolver = Solver | ReducedSolver | LabelSolver | StoredSolver
+AnySolver = Solver | ReducedSolver | LabelSolver | MappedSolver
 
 
 class Solvers:
@@ -345,11 +359,13 @@ class Solvers:
     def __init__(self, engine: Engine, rows: Rows, classes: int, solutions: int = 1) -> None:
         self._engine, self._features, self._classes = engine, rows.X.shape[1], classes
         self._reduction = None
+        rows, self._units = rows.unit_penalties()
         self._stored = StoredFeatures.of(rows)
         self._rows = rows = rows if self._stored is None else self._stored.rows
         if rows.y.ndim == 2:
             return
-        if rows.is_dense and is_faster(rows.count, rows.X.shape[1], classes, solutions):
+        spans = rows.is_dense and not rows.has_free
+        if spans and is_faster(rows.count, rows.X.shape[1], classes, solutions):
             self._reduction = reduce_rows(engine, rows, classes)
         if self._reduction is None:
             self._preconditioner = choose_preconditioner(engine, rows, classes, solutions)
@@ -359,22 +375,26 @@ class Solvers:
     def of_all(self, on_progress: Callable[[Progress], None] | None = None) -> AnySolver:
         """The solver of all rows; `on_progress` is called after every pass."""
         engine, rows, K = self._engine, self._rows, self._classes
+        solver: Solver | LabelSolver | ReducedSolver
         if self._reduction is not None:
-            return ReducedSolver(engine, rows, K, self._reduction, on_progress)
-        solver: Solver | LabelSolver
-        if rows.y.ndim == 2:
+            solver = ReducedSolver(engine, rows, K, self._reduction, on_progress)
+        elif rows.y.ndim == 2:
             solver = LabelSolver(engine, rows, on_progress)
         else:
             solver = Solver(engine, rows, K, self._preconditioner, on_progress)
-        return (
-            solver if self._stored is None else StoredSolver(solver, self._features, self._stored)
-        )
+        if self._stored is None and self._units is None:
+            return solver
+        places = slice(None) if self._stored is None else self._stored.places
+        return MappedSolver(solver, self._features, places, self._units)
 
     def of_part(self, kept: Rows, held_out: Rows) -> tuple[Solver | LabelSolver, Rows]:
         """The solver of a part of the rows, and another part as its solutions score it.
 
-        Where coordinates are shared, or features that no row stores left out, so are its weights.
+        Where coordinates are shared, or features that no row stores left out, or in other units, so
+        are its weights.
         """
+        if self._units is not None:
+            kept, held_out = kept.unit_penalties()[0], held_out.in_units(self._units)
         if self._stored is not None:
             kept, held_out = self._stored.part(kept), self._stored.part(held_out)
         if kept.y.ndim == 2:

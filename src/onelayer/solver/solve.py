@@ -15,9 +15,11 @@ from onelayer.data import Dataset, Splits
 from onelayer.data.dataset import data_card, training_rows
 from onelayer.data.progress import notebook_bar, quiet
 from onelayer.data.rows import (
+    PenaltyFactors,
     class_weight_setting,
     intercept_setting,
     rows_of,
+    rows_setting,
     rows_to_fit,
     weights_to_fit,
 )
@@ -43,6 +45,7 @@ def solve(
     grouped: bool = False,
     intercept: bool = True,
     class_weight: ClassWeight = None,
+    penalty_factors: PenaltyFactors = None,
     tol: float = 1e-6,
     max_passes: int = 1000,
     scaling: str = "auto",
@@ -68,6 +71,10 @@ def solve(
         class_weight: None, "balanced", or weights ≥ 0 of classes by name or number, as in
             {"cat": 2}; the others weigh 1. They multiply the weights of the training rows
             (`Dataset.weights`); 0 leaves a class's rows out.
+        penalty_factors: f ≥ 0 of each feature, (D,), or of some by name, as in {"age": 0}; the
+            others are 1. The penalty is λ Σ_d f_d ‖W_:d‖², and λ₁'s likewise: 0 leaves a feature
+            unpenalised, as the bias is. They are taken as given; glmnet rescales its
+            penalty.factor to a sum of D.
         tol: relative gap to prove, > 0: gap ≤ tol · J.
         max_passes: passes over the rows, ≥ 1.
         scaling: "auto", "none", "unit" or "standardize", fitted to the training rows. λ acts on the
@@ -102,8 +109,12 @@ def solve(
     """
     if l2 is None and not l1:
         raise SettingsError("give l2 (λ), l1 (λ₁) or both, as in solve(data, l2=0.01).")
+    if penalty_factors is not None and not (l2 or l1):
+        raise SettingsError("penalty_factors have no effect with l2=0 and no l1; leave them out.")
     target, engine = Target(l2 or 0.0, tol, max_passes, l1, grouped), streaming(engine)
-    data, fitted, rows = rows_to_fit(data, scaling, class_weight, intercept=intercept)
+    data, fitted, rows = rows_to_fit(
+        data, scaling, class_weight, intercept=intercept, penalty_factors=penalty_factors
+    )
     train = training_rows(data)
     optimum = solver_for(engine, rows, train.classes, target, on_progress).solve(target)
     if optimum.constant:
@@ -111,6 +122,7 @@ def solve(
         warnings.warn(f"{train.name}: {constant_words(constant)}.", stacklevel=3)
     environment = describe_environment() | engine.describe()
     settings = intercept_setting(intercept) | class_weight_setting(class_weight, train)
+    settings |= rows_setting(rows, train)
     return optimum.model(fitted, data_card(data), environment, settings)
 
 
@@ -124,6 +136,7 @@ def solve_path(
     grouped: bool = False,
     intercept: bool = True,
     class_weight: ClassWeight = None,
+    penalty_factors: PenaltyFactors = None,
     folds: Any = 0,
     scoring: str = "accuracy",
     rule: Rule = "best",
@@ -150,6 +163,7 @@ def solve_path(
         grouped: whether l1 chooses features for all classes or for none; see `solve`.
         intercept: whether there is a bias, as of `solve`.
         class_weight: of the training rows, as of `solve`; held-out rows count by their own weights.
+        penalty_factors: of the features, as of `solve`.
         folds: stratified folds of the training rows to choose λ by, 2 or more, no group of the rows
             on two sides; 0 takes the validation rows. Or folds of your own: an array (N,) with the
             fold that holds each training row out, −1 for none; or pairs of row numbers (to fit, to
@@ -206,7 +220,9 @@ def solve_path(
     if not is_number(folds) and weights is not None:
         folds = folds_among(folds, np.flatnonzero(weights), data.train.rows)
     weighing, engine = intercept_setting(intercept), streaming(engine)
-    data, fitted, rows = rows_to_fit(data, scaling, class_weight, intercept=intercept)
+    data, fitted, rows = rows_to_fit(
+        data, scaling, class_weight, intercept=intercept, penalty_factors=penalty_factors
+    )
     train = data.train
     parts: list[Part] = [(None, rows_of(data.validation, fitted))]
     indices = folds_of(data, folds)
@@ -219,7 +235,7 @@ def solve_path(
         parts = [(rows.only(kept), judged_rows.only(held_out)) for kept, held_out in indices]
     check_parts(choice.metric, parts, train.class_names)
     settings |= {"scoring": choice.by, "tol": tol}
-    weighing |= class_weight_setting(class_weight, train)
+    weighing |= class_weight_setting(class_weight, train) | rows_setting(rows, train)
     settings |= {"max_passes": max_passes, "scaling": fitted.name} | weighing
 
     def check(state: PathState) -> None:
@@ -272,7 +288,8 @@ def solve_path(
     if refit and not interrupted:
         proof = path.best.require_certificate()
         aim = replace(target, l2=proof.l2, l1=proof.l1, grouped=proof.grouped)
-        path = _refitted(path, given, scaling, class_weight, aim, engine, intercept=intercept)
+        how = {"intercept": intercept, "penalty_factors": penalty_factors}
+        path = _refitted(path, given, scaling, class_weight, aim, engine, **how)
     best = path.best
     (test,) = score(engine, rows_of(data.test, best.scaling), [(best.W, best.b)])
     by_groups = data.test.groups is not None and choice.by != "accuracy"
@@ -294,19 +311,18 @@ def _refitted(
     class_weight: ClassWeight,
     target: Target,
     engine: Engine,
-    *,
-    intercept: bool,
+    **how: Any,
 ) -> Path:
     """The path with a model of its chosen λ of all rows but the test rows; or interrupted."""
     began = time.perf_counter()
     whole = replace(given, train=given.train_and_validation)
-    data, fitted, rows = rows_to_fit(whole, scaling, class_weight, intercept=intercept)
+    data, fitted, rows = rows_to_fit(whole, scaling, class_weight, **how)
     try:
         optimum = solver_for(engine, rows, data.train.classes, target).solve(target).completed()
     except KeyboardInterrupt:
         return replace(path, interrupted=True)
-    settings = intercept_setting(intercept) | class_weight_setting(class_weight, data.train)
-    settings |= {"refit": True}
+    settings = intercept_setting(how["intercept"]) | rows_setting(rows, data.train)
+    settings |= class_weight_setting(class_weight, data.train) | {"refit": True}
     model = optimum.model(fitted, data_card(data), path.environment, settings)
     seconds = {**path.seconds, "refit": time.perf_counter() - began}
     return replace(path, refitted=model, seconds=seconds)

@@ -52,6 +52,7 @@ from onelayer.solver.certificate import (
     of_classes,
 )
 from onelayer.solver.dual import MIN_ASCENT, ascend, is_wide
+from onelayer.solver.free import FreeProof, prove_with_free
 from onelayer.solver.lbfgs import Descent, Memory, Pair, Point, Preconditioner, descend
 from onelayer.solver.linalg import inner, matvec, norm, one_blas_thread
 from onelayer.solver.newton import (
@@ -273,7 +274,7 @@ class Solver:
         self._proven = of_classes(exact, self._present)
         self._cold = np.zeros((classes, rows.X.shape[1] + 1))
         self._cold[:, -1] = first_bias(rows, classes)
-        self._cold_cost = entropy(frequencies)
+        self._frequencies = frequencies
         self._at = self._solved = self._cold
         self.moved = np.zeros_like(self._cold)  # from the last solution but one to the last
         most = FAR_FLOAT64_PRODUCTS if self._centred.extreme else FLOAT64_PRODUCTS
@@ -281,7 +282,7 @@ class Solver:
         self._dtype: DType = "float64" if cheap else "float32"
         self._memory = Memory((classes, rows.X.shape[1] + 1))
         self._pairs: tuple[Pair, ...] | None = None  # restored, to be remembered
-        self._target = Target(l2=0.0)
+        self._target, self._penalty = Target(l2=0.0), Penalty(0.0)
         self._passes, self._near = 0, 0.0
         self._sample: Sample | None = None  # of rows for steps of the bias, at this λ
         self._held: DenseRows | None = None  # in float32, for passes and curvature
@@ -381,7 +382,9 @@ class Solver:
     def _set_target(self, target: Target) -> None:
         """Take another λ, and bring the remembered steps there."""
         pairs = self._memory.pairs if self._pairs is None else self._pairs
-        added, self._target, self._pairs = Penalty(target.l2 - self._target.l2), target, None
+        self._penalty = replace(target.penalty, factors=self._rows.penalty_factors)
+        added = replace(self._penalty, l2=target.l2 - self._target.l2)
+        self._target, self._pairs = target, None
         self._memory.clear()
         most = max(1, TILE_ENTRIES // self._cold.size) if self._curvature is None else 1
         for i in range(0, len(pairs), most):
@@ -448,7 +451,8 @@ class Solver:
         return tuple(tuple(group.tolist()) for group in groups)
 
     def _is_separable(self, group: NDArray[np.int64]) -> bool:
-        rows = replace(self._rows, y=np.isin(self._rows.y, group).astype(np.int64))
+        y = np.isin(self._rows.y, group).astype(np.int64)
+        rows = replace(self._rows, y=y, score_offsets=None)  # finite scores separate nothing
         solver = Solver(self._engine, rows, 2, choose_preconditioner(self._engine, rows, 2))
         fitted = solver.solve(Target(0.0, tol=1e-8), find_separated=False).completed()
         weights = rows.row_weights
@@ -546,8 +550,8 @@ class Solver:
             return self._evaluate_cold()
         with np.errstate(over="ignore", invalid="ignore"):
             point = self._evaluate(self._at)
-        slack = SLACK * (1.0 + self._cold_cost)
-        return point if point.cost <= self._cold_cost + slack else self._restart()
+        slack = SLACK * (1.0 + self._at_cold.loss)
+        return point if point.cost <= self._at_cold.loss + slack else self._restart()
 
     def _restart(self) -> Point:
         """Begin again at W = 0 and the bias that is best there; steps are forgotten."""
@@ -611,7 +615,7 @@ class Solver:
 
     def _inverse_hessian(self, point: Point) -> Float64:
         if self._newton is not None:
-            return self._newton.step(point.at, point.gradient, self._target.penalty)
+            return self._newton.step(point.at, point.gradient, self._penalty)
         if not self._is_pair or self._held is None:
             return self._divide(point.gradient)
         # No smaller than what the Hessian's change along the step leaves, or the end asks for.
@@ -619,7 +623,7 @@ class Solver:
         residual = max(CHANGE * math.sqrt(gap), LAST_RESIDUAL * math.sqrt(self._near / gap))
         residual = min(LARGEST_RESIDUAL, residual)
         step, products = self._held.truncated_step(
-            point.at, point.gradient, self._target.penalty, self._divide, residual
+            point.at, point.gradient, self._penalty, self._divide, residual
         )
         self._passes += products
         self._steps += products // PRODUCTS_OF_STEP
@@ -629,7 +633,7 @@ class Solver:
         """Of a step by the Hessian far from the optimum what lowers the cost most, else 1."""
         if self._estimated_gap(point) < FAR:
             return 1.0
-        rows, penalty = self._in_memory, self._target.penalty
+        rows, penalty = self._in_memory, self._penalty
         if rows is not None and (self._newton or self._is_pair):
             return rows.best_length(point.at, direction, penalty)
         if self._line is None or not self._is_far:
@@ -645,7 +649,7 @@ class Solver:
         return LineSample(self._engine, self._centred) if enough else None
 
     def _divide(self, gradient: Float64) -> Float64:
-        return (self._curvature or self._preconditioner).divide(gradient, self._target.penalty)
+        return (self._curvature or self._preconditioner).divide(gradient, self._penalty)
 
     def _evaluate(self, at: Float64) -> Point:
         """J and its gradient on centred features: one pass over the rows.
@@ -669,7 +673,7 @@ class Solver:
 
     def _point(self, at: Float64, found: Pass) -> Point:
         """A point with what a pass found there."""
-        penalty, gradient = self._target.penalty, _slope(self._target.penalty, at)
+        penalty, gradient = self._penalty, _slope(self._penalty, at)
         part = gradient[self._chosen]
         part[:, :-1] += found.G
         part[:, -1] += found.g
@@ -679,13 +683,25 @@ class Solver:
         return Point(at, found.loss + penalty.value(at[:, :-1]), gradient)
 
     def _evaluate_cold(self) -> Point:
-        """Where W = 0 and all rows have the same probabilities: the rows' sums say it all."""
+        """Where W = 0: all rows have the same probabilities, and their sums say it all.
+
+        With offsets they have not.
+        """
+        if self._rows.score_offsets is not None:
+            return self._evaluate(self._cold)
         G = np.where(self._varies, -self._sums.centred, 0.0)
-        return self._point(self._cold, Pass(self._cold_cost, G, np.zeros(len(G))))
+        return self._point(self._cold, Pass(self._at_cold.loss, G, np.zeros(len(G))))
+
+    @cached_property
+    def _at_cold(self) -> Pass:
+        """The loss where W = 0, and its gradient."""
+        if self._rows.score_offsets is not None:
+            return self._pass_at(self._evaluate(self._cold))
+        return Pass(entropy(self._frequencies), -self._sums.centred, np.zeros(0))
 
     def _pass_at(self, point: Point) -> Pass:
         """What the pass found of the loss, for the classes that have rows."""
-        W, penalty = point.at[:, :-1], self._target.penalty
+        W, penalty = point.at[:, :-1], self._penalty
         slope = (point.gradient - _slope(penalty, point.at))[self._chosen]
         return Pass(point.cost - penalty.value(W), slope[:, :-1], slope[:, -1])
 
@@ -694,15 +710,15 @@ class Solver:
         if self._target.l2 == 0.0:
             return FLOAT32_NOISE
         noise = FLOAT32_NOISE * self._norm_at_zero()
-        bend = float(self._target.penalty.curvature)
-        return max(noise**2 / (2.0 * bend * max(self._cold_cost, TINY)), LEAST_FLOAT32_GAP)
+        bend = float(self._penalty.curvature)
+        return max(noise**2 / (2.0 * bend * max(self._at_cold.loss, TINY)), LEAST_FLOAT32_GAP)
 
     def _estimated_gap(self, point: Point) -> float:
         """The relative gap that a certificate would find here if the bias were at its best."""
         steepness = norm(point.gradient[:, :-1])
         if self._target.l2 == 0.0:
             return steepness / self._norm_at_zero()
-        bend = float(self._target.penalty.curvature)
+        bend = float(self._penalty.curvature)
         return steepness**2 / (2.0 * bend * max(point.cost, TINY))
 
     def relative_gap(self, certificate: Certificate) -> float:
@@ -713,13 +729,17 @@ class Solver:
 
     def _norm_at_zero(self) -> float:
         """‖∇_W J‖ at W = 0 with the bias that fits the class frequencies."""
-        return norm(self._sums.centred) or 1.0
+        return norm(self._at_cold.G) or 1.0
 
-    def _search_from(self, point: Point) -> Search:
+    def _search_from(self, point: Point) -> Search | FreeProof:
         """Bring the bias near to its best for the weights of a point, in its arithmetic."""
-        at, target = point.at[self._chosen], self._target
+        at = point.at[self._chosen]
         W = np.ascontiguousarray(at[:, :-1])
-        search = Search(W, at[:, -1], target.penalty, self._sums, target.tol)
+        if self._rows.has_free:
+            proof = prove_with_free(self._engine, self._proven, W, at[:, -1], self._penalty)
+            self._passes += proof.passes
+            return proof
+        search = Search(W, at[:, -1], self._penalty, self._sums, self._target.tol)
         search.sample = self._sample
         search.look(self._pass_at(point), self._arithmetic)
         if self._in_memory is not None and not search.is_done:
@@ -752,16 +772,20 @@ class Solver:
         at[self._present] = kept
         return at
 
-    def _certify(self, search: Search) -> Certified:
+    def _certify(self, search: Search | FreeProof) -> Certified:
         """The proof, from passes over the rows as they are, and the solution's own bias.
 
         The passes of the search are such unless it left out classes, or features that are constant,
         or was in float32 where more is needed.
         """
+        if isinstance(search, FreeProof):
+            self._at = self._with(np.column_stack([search.W, search.reached]))
+            shift = matvec(self._at[:, :-1], self._preconditioner.mean)
+            return replace(search.certified(), bias=self._at[:, -1] - shift)
         constant = self._centred.scale != self._rows.scale
         # ‖G‖² of such features, at most: it is of their squares that are left, times 2.
         hidden = float(np.sum((EQUAL * self._proven.offset[constant]) ** 2))
-        least = ROUNDING["float64"] * float(self._target.penalty.curvature) * self._cold_cost
+        least = ROUNDING["float64"] * float(self._penalty.curvature) * self._at_cold.loss
         of_all = search.is_sharp and self._present.all()
         if not (of_all and hidden <= 1e-6 * least):
             search.begin()
@@ -792,6 +816,6 @@ def entropy(frequencies: Float64) -> float:
 
 def _slope(penalty: Penalty, at: Float64) -> Float64:
     """The penalty's gradient at (W, b): 2λW, and 0 for the bias."""
-    slope = penalty.gradient(at)
-    slope[:, -1] = 0.0
+    slope = np.zeros_like(at)
+    slope[:, :-1] = penalty.gradient(at[:, :-1])
     return slope

@@ -117,8 +117,9 @@ def data_fingerprint(data: Splits) -> dict[str, Any]:
             f"{role} data": HASHED + _hash(dataset),
             f"shuffled order of the {role} rows": HASHED + _sha256(blocks),
         }
-        if dataset.weights is not None:
-            found[f"weights of the {role} rows"] = HASHED + _sha256(dataset.weights.tobytes())
+        for name in ("weights", "offsets"):
+            if (of_rows := getattr(dataset, name)) is not None:
+                found[f"{name} of the {role} rows"] = HASHED + _sha256(of_rows.tobytes())
         if dataset.groups is not None:
             names = "\0".join(map(str, dataset.groups.tolist()))
             found[f"groups of the {role} rows"] = HASHED + _sha256(names.encode())

@@ -149,6 +149,7 @@ def train(
     check_splits("train", data)
     metric = metric_of(scoring)
     metric.check(data.validation.y, data.train.class_names, "the validation rows")
+    data.train.refuse_offsets("mini-batch training")
     data = without_weightless(data, class_weight)
     runs = fit_batches([runs] if isinstance(runs, Run) else runs, data.train.rows)
     _check(data.train, runs, dtype)

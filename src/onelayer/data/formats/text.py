@@ -108,7 +108,9 @@ class CsvFile(TableFile):
                 f"({', '.join(names[:4])}); add a line such as label,x1,x2."
             )
         label = names[0] if len(names) == 1 else choose_labels(names, spec, self.where, "column")
-        texts_beside = (name for of, name in spec.beside.items() if of != "weights")
+        texts_beside = (
+            name for of, name in spec.beside.items() if of not in ("weights", "offsets")
+        )
         named = (label if isinstance(label, str) else None, spec.id, *texts_beside)
         as_text = dict.fromkeys((name for name in named if name in names), pa.binary())
         convert = csv.ConvertOptions(column_types=as_text, decimal_point=point)
