@@ -12,7 +12,7 @@ DEVELOPS := $(VENV)/.develops
 WORKERS ?= 2
 SOURCES := pyproject.toml CMakeLists.txt $(wildcard native/kernel/* native/python/*)
 
-.PHONY: help install dev reproduce check lint test docs bench bench-check sanitize arm fuzz faults kills mutants wheels
+.PHONY: help install dev reproduce check lint test docs bench bench-check sanitize arm fuzz faults kills bounds mutants wheels
 .PHONY: oldest newest format clean
 
 help:
@@ -97,6 +97,11 @@ fuzz: $(DEVELOPS)
 # flipped bits against every command, 250 in all; ARGS for another number. About ninety seconds.
 faults: $(DEVELOPS)
 	$(BIN)/python -m tests.faults $(ARGS)
+
+# Bounds of 5000 random problems of all kinds against better solutions, ARGS for another number. About
+# three minutes.
+bounds: $(DEVELOPS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.solver.bounds $(ARGS)
 
 # Break the kernel in one place after the other; the suite must notice. About half an hour; ARGS for some files of it.
 mutants: $(DEVELOPS)

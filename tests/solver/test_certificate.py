@@ -138,11 +138,13 @@ def test_a_pass_proves_what_its_mixture_of_probabilities_and_labels_proves(seed:
     problem = problem._replace(K=int(problem.y.max()) + 1)
     (X, y, K, l2), rng = problem[:4], np.random.default_rng(seed)
     W, b = rng.normal(size=(K, X.shape[1])), rng.normal(size=K)
-    P, Y = objective.softmax(objective.scores(X, W, b)), np.eye(K)[y]
+    offsets = rng.normal(size=(len(X), K)) if seed % 2 else np.zeros((len(X), K))
+    S, Y = objective.scores(X, W, b) + offsets, np.eye(K)[y]
+    P, loss = objective.softmax(S), -float((Y * objective.log_softmax(S)).sum()) / len(X)
     frequencies, means = Y.mean(axis=0), P.mean(axis=0)
-    found = proofs.Pass(problem.cost(W, b) - problem.penalty.value(W), (P - Y).T @ X / len(X),
-                        means - frequencies)  # fmt: skip
-    sums = proofs.RowSums.of(make_engine("reference"), problem.rows, K)
+    found = proofs.Pass(loss, (P - Y).T @ X / len(X), means - frequencies)
+    rows = replace(problem.rows, score_offsets=offsets if seed % 2 else None)
+    sums = proofs.RowSums.of(make_engine("reference"), rows, K)
     bound = proofs.bound_of(found, W, b, problem.penalty, sums)
 
     t = float(np.max(1.0 - frequencies / means))

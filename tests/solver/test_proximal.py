@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from sklearn.base import clone
@@ -24,12 +22,10 @@ from onelayer.model.model import Model
 from onelayer.objective import loss as objective
 from onelayer.objective.penalty import Penalty
 from onelayer.solver import certify, proximal, solve, solve_path
-from onelayer.solver.certificate import certify_weights
 from onelayer.solver.path import PathState, solve_each
 from onelayer.solver.proximal import ProximalSolver, Sparsity
 from onelayer.solver.selection import Part
 from onelayer.solver.solver import Optimum, Target
-from tests.solver.oracle import Problem, make_problem, random_weights
 
 Float64 = NDArray[np.float64]
 
@@ -60,59 +56,6 @@ def cost_of(rows: Rows, W: NDArray[np.floating], b: Float64, penalty: Penalty) -
     scores = objective.scores(rows.scaled(), W, b)
     losses = -objective.log_softmax(scores)[np.arange(rows.count), rows.labels]
     return float(np.average(losses, weights=rows.row_weights)) + penalty.value(W)
-
-
-def lowest_cost(problem: Problem, rows: Rows, penalty: Penalty, steps: int = 3000) -> float:
-    """J* from above, by proximal gradient steps with momentum on all features."""
-    N, D = problem.X.shape
-    f = np.full(N, 1.0 / N) if rows.weights is None else rows.weights / rows.weights.sum()
-    X = np.c_[problem.X, np.full(N, float(rows.intercept))]
-    Y = np.eye(problem.K)[problem.y]
-    step = 1.0 / (0.5 * np.linalg.eigvalsh((X * f[:, None]).T @ X)[-1] + 2.0 * penalty.l2)
-    V = before = np.zeros((problem.K, D + 1))
-    t, lowest = 1.0, np.inf
-    for i in range(steps):
-        at = V + (t - 1.0) / (0.5 + np.sqrt(0.25 + t * t)) * (V - before)
-        G = (f[:, None] * (objective.softmax(X @ at.T) - Y)).T @ X
-        G[:, :-1] += penalty.gradient(at[:, :-1])
-        new = at - step * G
-        new[:, :-1] = penalty.prox(new[:, :-1], step)
-        t = 1.0 if np.sum((at - new) * (new - V)) > 0.0 else 0.5 + np.sqrt(0.25 + t * t)
-        before, V = V, new
-        if i % 50 == 49:
-            lowest = min(lowest, cost_of(rows, V[:, :-1], V[:, -1], penalty))
-    return lowest
-
-
-@settings(max_examples=6)
-@given(
-    seed=st.integers(0, 2**32 - 1), weighted=st.booleans(), intercept=st.booleans(),
-    grouped=st.booleans(), l2=st.sampled_from([0.0, 1e-3, 0.1]), tol=st.sampled_from([1e-2, 1e-7]),
-    part=st.sampled_from([0.003, 0.05, 0.5, 1.05]),
-)  # fmt: skip
-def test_no_model_costs_less_than_a_bound_says(
-    seed: int, weighted: bool, intercept: bool, grouped: bool, l2: float, tol: float, part: float
-) -> None:
-    """Of a solution and of any weights; N above and below D, absent classes, constant features."""
-    problem, rng = make_problem(seed, (30, 12, 5)), np.random.default_rng(seed)
-    weights = rng.integers(1, 4, len(problem.y)).astype(float) if weighted else None
-    rows = replace(problem.rows, weights=weights, intercept=intercept)
-    solver = ProximalSolver(ENGINE, rows, problem.K)
-    l1 = part * solver.largest_l1(grouped=grouped) or 0.1
-    penalty = Penalty(l2, l1, grouped)
-    optimum = solver.solve(Target(l2, tol, 1000, l1, grouped))
-    reached = cost_of(rows, optimum.W, optimum.b, penalty)
-    lowest = min(reached, lowest_cost(problem, rows, penalty))
-    slack, proof = 1e-9 * (1.0 + lowest), optimum.certificate
-    assert proof.cost == pytest.approx(reached, abs=slack)
-    assert proof.lower_bound <= lowest + slack
-    assert optimum.status == "optimal"
-    assert reached - lowest <= tol * reached + slack
-    W, b = random_weights(problem, seed)
-    b *= intercept
-    certified = certify_weights(ENGINE, rows, W, b, penalty)
-    assert certified.given.cost == pytest.approx(cost_of(rows, W, b, penalty), rel=1e-9)
-    assert max(certified.given.lower_bound, certified.best.lower_bound) <= lowest + slack
 
 
 @pytest.mark.parametrize("l2", [0.0, 0.003])
