@@ -264,7 +264,7 @@ def test_a_path_goes_on_with_its_own_offsets_alone(tmp_path: Path) -> None:
     assert data.offsets is not None
     parts = ol.split(data.X, data.y, offsets=data.offsets)
     ol.solve_path(parts, l2=3, checkpoint=ol.Checkpoint(tmp_path / "c"))
-    train = replace(parts.train, offsets=-parts.train.offsets)  # type: ignore[operator]
+    train = replace(parts.train, offsets=-parts.train.offsets)
     again = ol.Checkpoint(tmp_path / "c", resume=True)
     with pytest.raises(SaveError, match="offsets of the training rows"):
         ol.solve_path(replace(parts, train=train), l2=3, checkpoint=again)

@@ -291,7 +291,7 @@ def test_rows_of_one_id_are_in_one_part(tmp_path: Path) -> None:
     frame = pandas.DataFrame(rng.normal(size=(200, 2)), columns=["a", "b"])
     frame["patient"], frame["label"] = rng.integers(0, 40, 200), rng.integers(0, 2, 200)
     splits = load(frame, id="patient")
-    parts = [set(part.ids.tolist()) for part in (splits.train, splits.validation, splits.test)]  # type: ignore[union-attr]
+    parts = [set(part.ids.tolist()) for part in (splits.train, splits.validation, splits.test)]
     assert sum(map(len, parts)) == len(set.union(*parts)) == frame["patient"].nunique()
     frame.to_parquet(tmp_path / "t.parquet")
     assert sides(load(tmp_path / "t.parquet", id="patient")) == sides(splits)

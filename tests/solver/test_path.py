@@ -504,7 +504,7 @@ def grouped(**options: Any) -> Splits:
 def test_no_group_is_on_two_sides_of_a_fold_or_in_part_of_a_resample() -> None:
     data = grouped()
     for kept, held_out in folds_of(data, 4):
-        assert not {*data.train.groups[kept]} & {*data.train.groups[held_out]}  # type: ignore[index]
+        assert not {*data.train.groups[kept]} & {*data.train.groups[held_out]}
     path = solve_path(data, [0.1, 0.01], folds=4, tol=1e-4)
     own = GroupKFold(4).split(data.train.X, data.train.y, data.train.groups)
     given = solve_path(data, [0.1, 0.01], folds=own, tol=1e-4)
@@ -516,7 +516,7 @@ def test_no_group_is_on_two_sides_of_a_fold_or_in_part_of_a_resample() -> None:
     assert "groups resampled" in path.test_words
     low, high = path.test_interval
     n = data.test.rows
-    assert high - low > np.subtract(*wilson_interval(round(path.test.accuracy * n), n)[::-1])  # type: ignore[union-attr]
+    assert high - low > np.subtract(*wilson_interval(round(path.test.accuracy * n), n)[::-1])
     assert path.best.evaluate(data.test).interval == path.test_interval
 
 

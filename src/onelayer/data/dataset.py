@@ -30,7 +30,7 @@ from onelayer.data.sparse import SparseRows, is_sparse, sparse_rows
 from onelayer.data.streaming import first_not_finite, iter_tiles, not_finite, stored_rows
 from onelayer.data.weights import check_weights, near_one, numbers
 from onelayer.errors import DataError
-from onelayer.files.records import MAY_LACK
+from onelayer.files.records import MAY_LACK, MaybeNone
 
 # What rows have besides X and y.
 OF_ROWS = ("ids", "weights", "groups", "offsets")
@@ -85,12 +85,12 @@ class Dataset:
     max_value: float = 1.0
     name: str = "data"
     source: str = "made in memory"
-    feature_names: tuple[str, ...] | None = None
-    ids: NDArray[Any] | None = None
+    feature_names: tuple[str, ...] | MaybeNone = None
+    ids: NDArray[Any] | MaybeNone = None
     label_type: LabelType = INDEX
-    weights: NDArray[np.float64] | None = None
-    groups: NDArray[Any] | None = None
-    offsets: NDArray[np.floating] | None = None
+    weights: NDArray[np.float64] | MaybeNone = None
+    groups: NDArray[Any] | MaybeNone = None
+    offsets: NDArray[np.floating] | MaybeNone = None
 
     def __post_init__(self) -> None:
         names = self.feature_names or column_names(self.X)

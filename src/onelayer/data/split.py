@@ -83,7 +83,7 @@ def split(
     test_size: float = TEST_SIZE,
     validation_size: float = VALIDATION_SIZE,
     seed: int = 0,
-    feature_names: Sequence[str] | None = None,
+    feature_names: Sequence[str] | NDArray[Any] | None = None,
     class_names: Sequence[str] | None = None,
     image_shape: tuple[int, int, int] | None = None,
     name: str = "rows",
@@ -135,7 +135,8 @@ def split(
     labels = one_a_row(to_array(lists_of(y), f"{name}, y"), f"{name}, y", print_line)
     if is_frame(X):
         table = frame_table(X, labels, name, print_line)
-        X, feature_names = table.X, feature_names or table.feature_names
+        X = table.X
+        feature_names = table.feature_names if feature_names is None else feature_names
     names = name_classes(labels, f"{name}, y") if class_names is None else tuple(class_names)
     kind = INDEX
     if class_names is None or labels.dtype.kind not in "iu":

@@ -13,7 +13,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
 from types import UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Literal,
+    TypeAlias,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +32,13 @@ from onelayer.errors import DataError, OnelayerError, is_number, one_line, plain
 
 T = TypeVar("T")
 Arrays = dict[str, NDArray[Any]]
+
+# A field is None in cases that whoever reads it knows, such as the certificate of a model without
+# one. Type checkers take it for Any, so that users need not ask.
+if TYPE_CHECKING:
+    MaybeNone: TypeAlias = Any
+else:
+    MaybeNone = None
 
 # Metadata of a field that older files lack: it then has its default.
 MAY_LACK = {"may_lack": True}

@@ -16,6 +16,7 @@ from onelayer.data.progress import Log, quiet
 from onelayer.data.sparse import sparse_rows
 from onelayer.engines import Engine
 from onelayer.errors import SettingsError
+from onelayer.files.records import MaybeNone
 from onelayer.model.intervals import GROUPED, WILSON, interval_words, wilson_interval
 from onelayer.model.metrics import (
     BINS,
@@ -136,7 +137,7 @@ class Evaluation:
     grouped: Measurement | None = None
     masses: Float64 | None = None
     effective_rows: float | None = None
-    uncalibrated: Reliability | None = None
+    uncalibrated: Reliability | MaybeNone = None
 
     @property
     def omissions(self) -> str:

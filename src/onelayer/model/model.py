@@ -27,7 +27,7 @@ from onelayer.data.progress import Log
 from onelayer.data.scaling import Scaling
 from onelayer.engines import Engine
 from onelayer.errors import DataError, SettingsError
-from onelayer.files.records import MAY_LACK
+from onelayer.files.records import MAY_LACK, MaybeNone
 from onelayer.model.certificate import Certificate
 from onelayer.model.evaluation import Evaluation, evaluate
 from onelayer.model.file import read_model, write_model
@@ -87,10 +87,10 @@ class Model:
     scaling: Scaling = None  # type: ignore[assignment]  # __post_init__ replaces None
     class_names: tuple[str, ...] = None  # type: ignore[assignment]
     image_shape: tuple[int, int, int] | None = None
-    feature_names: tuple[str, ...] | None = None
+    feature_names: tuple[str, ...] | MaybeNone = None
     label_type: LabelType = field(default=INDEX, metadata=MAY_LACK)
     settings: Mapping[str, Any] = field(default_factory=dict)
-    certificate: Certificate | None = None
+    certificate: Certificate | MaybeNone = None
     split: SplitCard | None = field(default=None, metadata=MAY_LACK)
 
     def __post_init__(self) -> None:

@@ -122,6 +122,7 @@ class SoftmaxClassifier(LinearClassifier):
     """
 
     gap_: float
+    history_: dict[str, NDArray[np.float64]]
 
     def __init__(
         self,

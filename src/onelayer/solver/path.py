@@ -38,7 +38,7 @@ from onelayer.data.scaling import Scaling
 from onelayer.engines import Engine, Weights
 from onelayer.errors import SettingsError, as_values, is_number, one_line, plain
 from onelayer.files.provenance import Command
-from onelayer.files.records import MAY_LACK
+from onelayer.files.records import MAY_LACK, MaybeNone
 from onelayer.files.saved import Saved
 from onelayer.model.evaluation import Mistakes
 from onelayer.model.metrics import Measurement
@@ -118,7 +118,7 @@ class Path(Saved):
     chosen: int
     choice: Choice
     data: DataCard
-    test: Score | None = None
+    test: Score | MaybeNone = None
     folds: int = 0
     model_seconds: tuple[float, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)

@@ -129,7 +129,7 @@ def test_the_files_of_a_folder_have_the_same_columns(tmp_path: Path) -> None:
 def test_queries_are_groups_that_stay_together(tmp_path: Path) -> None:
     rows = "".join(f"{i % 2} qid:{i // 4} 1:{i}\n" for i in range(80))
     splits = load(written(tmp_path / "a.svm", rows), groups="qid", log=quiet)
-    parts = [set(part.groups) for part in (splits.train, splits.validation, splits.test)]  # type: ignore[arg-type]
+    parts = [set(part.groups) for part in (splits.train, splits.validation, splits.test)]
     assert sum(map(len, parts)) == len(set.union(*parts)) == 20
 
 
