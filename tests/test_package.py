@@ -6,6 +6,7 @@ import doctest
 import inspect
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -31,6 +32,19 @@ HEAVY = (
 
 # Packages of extras and of the tests, with what these bring.
 EXTRAS = ("sklearn", "scipy", "joblib", "torch", "onnx", "h5py", "zarr", "altair")
+
+# Linux ends a process that opens a socket of the network, AF_INET or AF_INET6, from here on: also
+# one of a library in C or Rust, in any thread. A filter is steps (code, if true, if false, value).
+NO_NETWORK = """
+import ctypes, platform, struct
+number = {"x86_64": 41, "aarch64": 198}[platform.machine()]
+steps = [(0x20, 0, 0, 0), (0x15, 0, 4, number), (0x20, 0, 0, 16), (0x15, 1, 0, 2),
+         (0x15, 0, 1, 10), (0x06, 0, 0, 0x80000000), (0x06, 0, 0, 0x7FFF0000)]
+code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in steps))
+filter = ctypes.create_string_buffer(struct.pack("HP", len(steps), ctypes.addressof(code)))
+assert ctypes.CDLL(None).prctl(38, 1, 0, 0, 0) == 0
+assert ctypes.CDLL(None).prctl(22, 2, filter, 0, 0) == 0
+"""
 
 PUBLIC = sorted(set(onelayer.__all__) - {"__version__"})
 
@@ -86,6 +100,33 @@ def test_the_job_needs_no_package_that_the_installation_does_not_bring(tmp_path:
     done = _without(EXTRAS, f"sys.argv = {command!r}; from onelayer.cli import main; main()")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "report.html").is_file()
+
+
+JOB = """
+import onelayer as ol
+data = ol.load("digits")
+result = ol.train(data, ol.grid(learning_rate=[0.3, 0.1], epochs=1))
+result.save("run")
+result.best.save("model.safetensors")
+print(ol.certify(ol.Model.load("model.safetensors"), data.train))
+ol.solve_path(data, l2=[1.0, 0.1]).save("path")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the filter of system calls is Linux's")
+@pytest.mark.slow
+def test_import_training_proofs_and_pages_open_no_socket_of_the_network(tmp_path: Path) -> None:
+    def run(code: str) -> subprocess.CompletedProcess[str]:
+        words = [sys.executable, "-c", NO_NETWORK + code]
+        return subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
+
+    opened = run("import socket; socket.socket(socket.AF_INET)")
+    assert opened.returncode == -signal.SIGSYS
+    done = run(JOB)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "path" / "report.html").is_file()
+    suffixes = {file.suffix for file in tmp_path.rglob("*") if file.is_file()}
+    assert suffixes <= {".safetensors", ".parquet", ".json", ".html", ".png", ".svg"}
 
 
 def test_estimators_say_how_to_install_the_scikit_learn_that_is_missing() -> None:

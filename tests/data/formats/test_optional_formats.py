@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -273,6 +274,15 @@ if installed("zarr"):
         changed = json.loads(about.read_text()) | {"filters": [codec]}
         about.write_text(json.dumps(changed))
         with pytest.raises(DataError, match=sentence):
+            load(tmp_path / "a.zarr")
+
+    def test_a_folder_of_zarr_runs_no_code(tmp_path: Path) -> None:
+        _zarr(tmp_path / "a", {"X": X, "y": Y}, 2)
+        about, chunk = (tmp_path / "a.zarr" / "X" / name for name in (".zarray", "0.0"))
+        pickled = {"dtype": "|O", "filters": [{"id": "pickle"}], "compressor": None}
+        about.write_text(json.dumps(json.loads(about.read_text()) | pickled))
+        chunk.write_bytes(pickle.dumps(RunsCode()))
+        with pytest.raises(DataError, match="is not a valid zarr folder"):
             load(tmp_path / "a.zarr")
 
 
