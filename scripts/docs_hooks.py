@@ -1,6 +1,8 @@
 """What `make docs` does beyond MkDocs: links to code, mathematics, and pages that need no network.
 
-Each page says its version. With SITE_URL, where the site will stand, it has a card for messengers.
+Each page says its version. With SITE_URL, where the site will stand, it has a card for messengers,
+and the types of the API lead to the references of NumPy and scikit-learn, whose lists of names are
+fetched. A build without SITE_URL fetches nothing.
 
 The pages are read in the repository too, where links lead to code and to files beside docs/. The
 site does not hold those files, so there such a link becomes plain text, if its file exists.
@@ -18,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from latex2mathml.converter import convert
+from mkdocs.plugins import event_priority
 
 log = logging.getLogger("mkdocs.hooks.onelayer")
 
@@ -32,8 +35,17 @@ BLOCK = re.compile(r'<div class="arithmatex">\s*\\\[(.*?)\\\]\s*</div>', flags=r
 HARMLESS = re.compile(r"rel=[\"']?(?:canonical|prev|next)\b")
 
 
+INVENTORIES = [
+    "https://numpy.org/doc/stable/objects.inv",
+    "https://scikit-learn.org/stable/objects.inv",
+]
+
+
+@event_priority(100)  # before mkdocstrings reads its inventories
 def on_config(config: Any) -> None:
     """Tell the version; pages that mkdocs.yml does not name go to the end, so that none is lost."""
+    if config.site_url:
+        config.plugins["mkdocstrings"].config.handlers["python"]["inventories"] = INVENTORIES
     declared = Path(config.config_file_path).with_name("pyproject.toml")
     project = tomllib.loads(declared.read_text(encoding="utf-8"))["project"]
     config.copyright = f"onelayer {project['version']}"
