@@ -57,14 +57,16 @@ from onelayer.data.scaling import EQUAL
 from onelayer.engines import Engine, Weights
 from onelayer.errors import SettingsError, require_number
 from onelayer.model.certificate import Certificate
-from onelayer.objective.loss import sigmoid, softmax_and_log_sum
+from onelayer.objective.loss import sigmoid
 from onelayer.objective.penalty import Penalty
 from onelayer.solver.certificate import ROUNDING, TINY, Certified, RowSums, of_classes
 from onelayer.solver.columns import columns_of
 from onelayer.solver.free import fit_free, free_features, read_columns
 from onelayer.solver.linalg import inner, norm, one_blas_thread
+from onelayer.solver.losses import BIAS_RESIDUAL, Fit, Losses, nearest_dual, softplus
 from onelayer.solver.reduction import AnySolver, Solvers
 from onelayer.solver.solver import Optimum, Progress, SolverState, Status, Target, first_bias
+from onelayer.solver.steps import Acceleration, is_joint, shared_part, step_length
 
 Float64 = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -84,32 +86,8 @@ MAX_CYCLES, MAX_STALLED = 200, 3
 EXACT, NEAR = (1e-5, 100), 0.95
 ROUGH_STEP = (1e-3, 30)  # where a step is one of many classes, or by a bound
 
-# Steps that are combined; and the price of a Newton step for all weights at once, in products with
-# the working set.
-REMEMBERED, JOINT = 10, 15.0
-
 # A step that goes further is not looked at where the loss after it is so many times the cost.
 WORSE = 2.0
-
-# A step is taken where it lowers the cost by this part of what its slope promises.
-SUFFICIENT, MIN_LENGTH = 1e-4, 1e-10
-
-# Steps for the best bias, where they end, and the largest of Newton's.
-BIAS_STEPS, BIAS_RESIDUAL, FARTHEST = 50, 1e-13, 4.0
-
-# Added to t, for the rounding of sums.
-SPARE = 4e-16
-
-
-class Fit(NamedTuple):
-    """The rows under a model: scores, probabilities and loss; (m, N) for m rows of weights."""
-
-    S: Float64
-    P: Float64
-    losses: Float64  # (N,)
-    loss: float
-    R: Float64  # the residuals, times the rows' fractions of the weight
-    g: Float64  # their sums, (m,)
 
 
 class Proof(NamedTuple):
@@ -121,36 +99,6 @@ class Proof(NamedTuple):
     dual: Float64  # G̃, (m, D)
     residual: float  # largest |∂J/∂b|
     steepness: float  # norm of the smallest subgradient
-
-
-class Acceleration:
-    """Anderson's: of the last steps, the combination whose own step is the shortest."""
-
-    def __init__(self) -> None:
-        self._starts: list[Float64] = []
-        self._ends: list[Float64] = []
-
-    def forget(self) -> None:
-        """Begin anew."""
-        self._starts, self._ends = [], []
-
-    def further(self, start: Float64, end: Float64) -> list[Float64]:
-        """Where the steps so far lead to, the last one from start to end; nowhere of too few."""
-        self._starts = [*self._starts[-REMEMBERED:], start]
-        self._ends = [*self._ends[-REMEMBERED:], end]
-        if len(self._starts) < 2:
-            return []
-        ends = np.stack([of.ravel() for of in self._ends])
-        steps = ends - np.stack([of.ravel() for of in self._starts])
-        bends, moves = np.diff(steps, axis=0), np.diff(ends, axis=0)
-        gram = bends @ bends.T
-        gram[np.diag_indices_from(gram)] *= 1.0 + 1e-10
-        try:
-            parts = np.linalg.solve(gram, bends @ steps[-1])
-        except np.linalg.LinAlgError:
-            return []
-        found = np.where(end != 0.0, end - (parts @ moves).reshape(end.shape), 0.0)
-        return [found] if np.isfinite(found).all() else []
 
 
 @dataclass(frozen=True)
@@ -218,14 +166,11 @@ class ProximalSolver:
         whole = np.full(rows.count, 1.0 / rows.count)
         self._fractions = whole if weights is None else weights / rows.mass
         self._columns = columns_of(self._rows, engine, self._fractions)
-        self._is_pair = kept == 2
-        self._own = of.labels
+        self._losses = Losses(of.labels, self._fractions, sums.frequencies, rows.intercept)
+        self._is_pair, self._Y = self._losses.is_pair, self._losses.Y
         self._counted = slice(1, None) if self._is_pair else slice(None)
         self._frequencies, self._centred = sums.frequencies, sums.centred[self._counted]
         m, D = self._centred.shape
-        self._Y = np.zeros((kept, rows.count))
-        self._Y[self._own, np.arange(rows.count)] = 1.0
-        self._Y = self._Y[self._counted]
         # One row of weights has no bias but its own; several have one of mean 0.
         b = np.log(sums.frequencies)
         self._b = b[1:] - b[:1] if self._is_pair else b - b.mean()
@@ -451,15 +396,15 @@ class ProximalSolver:
             if self._is_pair:
                 continue
             end = np.column_stack([W, self._b])
-            if is_joint := _is_joint(W, self._rows.count, cycle):
+            if joint := is_joint(W, self._rows.count, cycle):
                 tries: Iterable[Float64] = self._joint_steps(end, fit, penalty)
             else:
                 tries = acceleration.further(start, end)
-            cost, whole = fit.loss + penalty.value(W), is_joint
+            cost, whole = fit.loss + penalty.value(W), joint
             for further in tries:
                 self._b = further[:, -1]
                 S = self._scores(further[:, :-1])
-                if not self._fit_of(S).loss <= WORSE * cost:  # no bias makes up for it
+                if not self._losses.of(S).loss <= WORSE * cost:  # no bias makes up for it
                     continue
                 tried = self._with_bias(S, least)
                 if tried.loss + penalty.value(further[:, :-1]) < cost:
@@ -485,50 +430,10 @@ class ProximalSolver:
         return np.concatenate([fit.R, (self._dual - self._Y) * self._fractions])
 
     def _with_bias(self, S: Float64, least: float) -> Fit:
-        """The fit of scores, of which the bias is moved to where p̄ is π.
-
-        Newton's steps, and where one raises the loss b + log(π / p̄), which never does (iterative
-        scaling; Darroch & Ratcliff 1972).
-        """
-        fit = self._fit_of(S)
-        for _ in range(BIAS_STEPS if self._rows.intercept else 0):
-            if float(np.abs(fit.g).max()) <= least:
-                break
-            for step in (self._newton_shift(fit), self._scaling_shift(fit)):
-                moved = self._fit_of(fit.S + step[:, None])
-                if moved.loss <= fit.loss * (1.0 + ROUNDING["float64"]):
-                    break
-            self._b, fit = self._b + step, moved
+        """The fit of scores, of which the bias is moved to the best one, and so is that of W."""
+        fit, shift = self._losses.with_bias(S, least)
+        self._b = self._b + shift
         return fit
-
-    def _newton_shift(self, fit: Fit) -> Float64:
-        if self._is_pair:
-            bend = float(self._fractions @ (fit.P[0] * (1.0 - fit.P[0])))
-            step = -fit.g / max(bend, TINY)
-        else:
-            H = -(fit.P * self._fractions) @ fit.P.T
-            bent = -H.sum(axis=1)
-            # What all classes share changes nothing: a curvature keeps it out of the step.
-            H += np.diag(bent) + max(float(bent.max()), TINY) * (1.0 + 1e-12 * np.eye(len(H)))
-            step = -np.asarray(np.linalg.solve(H, fit.g), np.float64)
-            step -= step.mean()
-        return np.asarray(step * min(1.0, FARTHEST / max(float(np.abs(step).max()), TINY)))
-
-    def _scaling_shift(self, fit: Fit) -> Float64:
-        g = np.array([-fit.g[0], fit.g[0]]) if self._is_pair else fit.g
-        step = np.log(self._frequencies / np.maximum(self._frequencies + g, TINY))
-        return step[1:] - step[:1] if self._is_pair else step - step.mean()
-
-    def _fit_of(self, S: Float64) -> Fit:
-        if self._is_pair:
-            small = np.exp(-np.abs(S))
-            P = np.where(S >= 0.0, 1.0, small) / (1.0 + small)
-            losses = (np.maximum(S, 0.0) - self._Y * S + np.log1p(small))[0]
-        else:
-            P, log_sum = softmax_and_log_sum(S, axis=0)
-            losses = log_sum - S[self._own, np.arange(S.shape[1])]
-        R = (P - self._Y) * self._fractions
-        return Fit(S, P, losses, float(self._fractions @ losses), R, R.sum(axis=1))
 
     def _steps(self, W: Float64, fit: Fit, G: Float64, penalty: Penalty) -> Float64:
         """A step of each row of weights in place, one after another; the scores after them."""
@@ -542,7 +447,7 @@ class ProximalSolver:
             rest = E[:k].sum(axis=0) + E[k + 1 :].sum(axis=0)
             self._step(k, W, S, top + np.log(np.maximum(rest, 1e-300)), G, penalty, ROUGH_STEP)
             E[k] = np.exp(np.minimum(S[k] - top, 700.0))
-        W -= _shared(W, penalty)
+        W -= shared_part(W, penalty)
         self._b = self._b - self._b.mean()
         return self._scores(W)
 
@@ -566,9 +471,9 @@ class ProximalSolver:
 
         def value(length: float) -> float:
             moved, at = z + length * along, w + length * change
-            return float(f @ (_softplus(moved) - y * moved)) + penalty.value(at[None])
+            return float(f @ (softplus(moved) - y * moved)) + penalty.value(at[None])
 
-        length = _length(value, falls)
+        length = step_length(value, falls)
         W[k] = w + length * change
         S[k] += length * along
         self._b[k] += length * step.shift[0]
@@ -586,11 +491,11 @@ class ProximalSolver:
         falls += penalty.l1_value(old + step.change) - penalty.l1_value(old)
 
         def value(length: float) -> float:
-            return self._loss_of(fit.S + length * step.along) + penalty.value(
+            return self._losses.mean(fit.S + length * step.along) + penalty.value(
                 old + length * step.change
             )
 
-        length = _length(value, falls, longest=64.0)
+        length = step_length(value, falls, longest=64.0)
         W[:] = old + length * step.change
         self._b = self._b + length * step.shift
         return fit.S + length * step.along
@@ -643,11 +548,6 @@ class ProximalSolver:
                 further[:, :-1][(further[:, :-1] * W < 0.0) & (limits > 0.0)] = 0.0
             yield further
 
-    def _loss_of(self, S: Float64) -> float:
-        top = S.max(axis=0)
-        losses = np.log(np.exp(S - top).sum(axis=0)) + top - S[self._own, np.arange(S.shape[1])]
-        return float(self._fractions @ losses)
-
     def _prove(self, penalty: Penalty, least: float) -> Proof:
         """The proof of the weights and the best bias for them: a pass over all rows."""
         return self._proof(penalty, self._scores(self._W[:, self._columns.features]), least)
@@ -688,7 +588,7 @@ class ProximalSolver:
         slope, dual = np.split(self._columns.sums_of_all(R), 2)
         self._slope, dual = slope, dual + slope
         cost = fit.loss + penalty.value(self._W)
-        gap, kept = _nearest_dual(penalty, self._W, dual, lambda kept: fit.divergence(kept, own))
+        gap, kept = nearest_dual(penalty, self._W, dual, lambda kept: fit.divergence(kept, own))
         smallest = penalty.smallest_subgradient(self._W, slope + penalty.gradient(self._W))
         residual = float(np.abs(fit.g).max()) if self._rows.intercept else 0.0
         # What is not feasible excludes no feature.
@@ -712,68 +612,12 @@ class ProximalSolver:
         """J(W, b) − J*, at most, and G̃ for which it is; see the module. By sums of `_factors`."""
         m = len(W)
         if self._dual is not None:
-            found = self._gap_by(self._dual, penalty, W, fit, sums[m:], centred)
+            found = self._losses.gap(self._dual, penalty, W, fit, sums[m:], centred)
             if self._is_pair:
                 return found
-            own = self._gap_by(None, penalty, W, fit, sums[:m], centred)
+            own = self._losses.gap(None, penalty, W, fit, sums[:m], centred)
             return min(found, own, key=lambda of: of[0])
-        return self._gap_by(None, penalty, W, fit, sums, centred)
-
-    def _gap_by(
-        self,
-        found: Float64 | None,
-        penalty: Penalty,
-        W: Float64,
-        fit: Fit,
-        G: Float64,
-        centred: Float64 | float,
-    ) -> tuple[float, Float64]:
-        """By probabilities that were found, or the model's own."""
-        f, pi, g, t = self._fractions, self._frequencies, fit.g, 0.0
-        if found is not None:
-            g = (found - self._Y) @ f
-        if self._is_pair:
-            g = np.array([-g[0], g[0]])
-        if self._rows.intercept:
-            t = float((np.maximum(g, 0.0) / (pi + np.maximum(g, 0.0))).max()) + SPARE
-        dual = (1.0 - t) * G - t * centred
-        best, kept = _nearest_dual(
-            penalty, W, dual, lambda kept: (1.0 - t) * self._divergence(fit, found, kept)
-        )
-        if not t:
-            return best, kept * dual
-        means = pi + g
-        q = np.maximum(means - g / t, 0.0)
-        mixed = float(np.sum(q * np.log(np.where(q > 0.0, q, 1.0))) - q @ self._mean_logs(fit))
-        gap = best + t * (kept * max(mixed, 0.0) + (1.0 - kept) * fit.loss)
-        return gap, kept * dual
-
-    def _divergence(self, fit: Fit, found: Float64 | None, kept: float) -> float:
-        """(1/N) Σ KL(ρ p̂ + (1 − ρ) y ‖ p), where p̂ is p if none was found."""
-        f = self._fractions
-        if found is not None:
-            p = kept * found + (1.0 - kept) * self._Y
-            logs = (p * np.log(np.maximum(p, TINY))).sum(axis=0)
-            if self._is_pair:
-                rest = np.maximum(1.0 - p[0], TINY)
-                logs += rest * np.log(rest)
-            # −log p is the loss, or for another class the loss and what its score lacks.
-            return max(float(f @ (logs + fit.losses + ((self._Y - p) * fit.S).sum(axis=0))), 0.0)
-        if kept == 1.0:
-            return 0.0
-        right = np.exp(-fit.losses)
-        of_own = kept * right + (1.0 - kept)
-        of_rows = of_own * (np.log(of_own) + fit.losses)
-        return max(float(f @ (of_rows + kept * math.log(kept) * (1.0 - right))), 0.0)
-
-    def _mean_logs(self, fit: Fit) -> Float64:
-        """The mean of log p of each class."""
-        f, S = self._fractions, fit.S
-        if self._is_pair:
-            own = self._Y[0] * S[0]
-            return -fit.loss - np.array([float(f @ own), float(f @ (own - S[0]))])
-        own = S[self._own, np.arange(S.shape[1])]
-        return S @ f - float(f @ (fit.losses + own))
+        return self._losses.gap(None, penalty, W, fit, sums, centred)
 
     def _report(self, target: Target, proof: Proof) -> None:
         if self._on_progress is not None:
@@ -795,26 +639,6 @@ class ProximalSolvers:
         return ProximalSolver(self._engine, kept, self._classes), held_out
 
 
-def _nearest_dual(
-    penalty: Penalty, W: Float64, dual: Float64, divergence: Callable[[float], float]
-) -> tuple[float, float]:
-    """The least gap of ρ G̃, and ρ; features that are not penalised have no part in it."""
-    if penalty.factors is not None and not penalty.factors.all():
-        counted = penalty.factors > 0.0
-        W, dual, penalty = W[:, counted], dual[:, counted], penalty.of_features(counted)
-    counts = np.flatnonzero(W.any(axis=0))
-    along = inner(dual[:, counts], W[:, counts])
-    value = penalty.of_features(counts).value(W[:, counts])
-    largest = float((penalty.sizes(dual) / penalty.limits).max(initial=0.0))
-    kept = 1.0 / largest * (1.0 - 1e-15) if largest > 1.0 else 1.0
-
-    def distance(kept: float) -> float:
-        return max(value + kept * along + penalty.conjugate(kept * dual), 0.0) + divergence(kept)
-
-    parts = (1.0, 0.8, 0.5, 0.2, 0.05, 0.0) if penalty.l2 and kept < 1.0 else (1.0,)
-    return min((distance(r), r) for r in (1.0 - part * (1.0 - kept) for part in parts))
-
-
 def _without_constant(rows: Rows) -> Rows:
     """The rows, of which a free feature that is constant, as the bias is, is taken for penalised.
 
@@ -829,49 +653,6 @@ def _without_constant(rows: Rows) -> Rows:
     return replace(rows, penalty_factors=factors)
 
 
-def _softplus(z: Float64) -> Float64:
-    """log(1 + exp z)."""
-    return np.asarray(np.maximum(z, 0.0) + np.log1p(np.exp(-np.abs(z))))
-
-
 def _inside(P: Float64) -> Float64 | None:
     """Probabilities, if they are."""
     return P if P.min() > 0.0 and P.max() < 1.0 else None
-
-
-def _is_joint(W: Float64, N: int, cycles: int) -> bool:
-    """Whether a Hessian of all weights that are not 0 costs no more than the cycles so far."""
-    (m, n), count = W.shape, int(np.count_nonzero(W)) + len(W)
-    return bool(count**2 * (N + count) <= JOINT * cycles * m * n * N)
-
-
-def _shared(W: Float64, penalty: Penalty) -> Float64:
-    """What to take from all classes of each feature, (D,), for the penalty to be least.
-
-    It is a median of the weights and of where the penalty's slope would be 0 between two of them.
-    """
-    K = len(W)
-    count = K - 2.0 * np.arange(K + 1)
-    if penalty.l2:
-        between = W.mean(axis=0) + (penalty.l1 / (2.0 * penalty.l2 * K)) * count[:, None]
-    else:
-        ends = np.array([math.copysign(math.inf, of) if of else 0.0 for of in count])
-        between = np.broadcast_to(ends[:, None], (K + 1, W.shape[1]))
-    return np.asarray(np.median(np.concatenate([W, between]), axis=0))
-
-
-def _length(value: Callable[[float], float], falls: float, longest: float = 1.0) -> float:
-    """How far to go along a step, which lowers the cost by its slope `falls` at first."""
-    now, length = value(0.0), 1.0
-    slack = ROUNDING["float64"] * abs(now)
-    if not falls < slack:
-        return 0.0
-    reached = value(length)
-    while not reached <= now + SUFFICIENT * length * falls + slack:
-        length *= 0.5
-        if length < MIN_LENGTH:
-            return 0.0
-        reached = value(length)
-    while 1.0 <= length < longest and (further := value(2.0 * length)) < reached:
-        length, reached = 2.0 * length, further
-    return length
