@@ -31,7 +31,7 @@ from onelayer.data.sparse import SparseRows
 from onelayer.engines import make_engine, streaming
 from onelayer.objective import loss as objective
 from onelayer.objective.penalty import Penalty
-from onelayer.solver import certificate, free, proximal
+from onelayer.solver import certificate, free, losses
 from onelayer.solver.certificate import certify_weights
 from onelayer.solver.proximal import solver_for
 from onelayer.solver.solver import Optimum, Target
@@ -186,7 +186,7 @@ def hurried() -> Iterator[None]:
     """The bias and free weights are not at their best, which a bound allows for."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(certificate, "MAX_PASSES", 1)
-        patch.setattr(proximal, "BIAS_STEPS", 1)
+        patch.setattr(losses, "BIAS_STEPS", 1)
         patch.setattr(free, "MAX_STEPS", 1)
         yield
 

@@ -120,7 +120,9 @@ class DenseColumns(Columns):
     def _read(self, features: Indices) -> Float64:
         rows, read = self._rows, np.empty((len(features), self._rows.count))
         scale, offset = rows.scale[features], rows.offset[features]
-        for place, tile in tiles(rows, max(MIN_ROWS, BLOCK_ENTRIES // rows.X.shape[1])):
+        # Of an array in memory nothing else is read.
+        width = len(features) + 1 if isinstance(rows.X, np.ndarray) else rows.X.shape[1]
+        for place, tile in tiles(rows, max(MIN_ROWS, BLOCK_ENTRIES // width)):
             X: Any = tile.X if tile.index is None else tile.X[tile.index]
             read[:, place] = (X[:, features].astype(np.float64) * scale + offset).T
         return read

@@ -131,7 +131,11 @@ class Losses:
             t = float((np.maximum(g, 0.0) / (pi + np.maximum(g, 0.0))).max()) + SPARE
         dual = (1.0 - t) * G - t * centred
         best, kept = nearest_dual(
-            penalty, W, dual, lambda kept: (1.0 - t) * self._divergence(fit, found, kept)
+            penalty,
+            W,
+            dual,
+            lambda kept: (1.0 - t) * self._divergence(fit, found, kept),
+            whole=found is not None,
         )
         if not t:
             return best, kept * dual
@@ -170,9 +174,13 @@ class Losses:
 
 
 def nearest_dual(
-    penalty: Penalty, W: Float64, dual: Float64, divergence: Callable[[float], float]
-) -> tuple[float, float]:
-    """The least gap of ρ G̃, and ρ; features that are not penalised have no part in it."""
+    penalty: Penalty, W: Float64, dual: Float64, divergence: Callable[[float], float],
+    *, whole: bool = False,
+) -> tuple[float, float]:  # fmt: skip
+    """The least gap of ρ G̃, and ρ, for ρ = 1 alone where it may be `whole`.
+
+    Features that are not penalised have no part in it.
+    """
     if penalty.factors is not None and not penalty.factors.all():
         counted = penalty.factors > 0.0
         W, dual, penalty = W[:, counted], dual[:, counted], penalty.of_features(counted)
@@ -185,7 +193,9 @@ def nearest_dual(
     def distance(kept: float) -> float:
         return max(value + kept * along + penalty.conjugate(kept * dual), 0.0) + divergence(kept)
 
-    parts = (1.0, 0.8, 0.5, 0.2, 0.05, 0.0) if penalty.l2 and kept < 1.0 else (1.0,)
+    parts: tuple[float, ...] = (1.0,)
+    if penalty.l2 and kept < 1.0:
+        parts = (0.0,) if whole else (1.0, 0.8, 0.5, 0.2, 0.05, 0.0)
     return min((distance(r), r) for r in (1.0 - part * (1.0 - kept) for part in parts))
 
 
