@@ -26,6 +26,7 @@ from onelayer.solver.path import PathState, solve_each
 from onelayer.solver.proximal import ProximalSolver, Sparsity
 from onelayer.solver.selection import Part
 from onelayer.solver.solver import Optimum, Target
+from tests.solver.bounds import draw
 
 Float64 = NDArray[np.float64]
 
@@ -118,6 +119,13 @@ def test_features_that_a_gap_excludes_are_0_at_the_optimum(
     monkeypatch.setattr(proximal, "FEWEST", 4)
     solved(rows, 3, 0.3, 1e-9)
     assert max(excluded) > 30
+
+
+@pytest.mark.parametrize("seed", [282, 319])
+def test_weights_along_which_the_loss_is_flat_do_not_end_the_search(seed: int) -> None:
+    drawn = draw(seed)  # of rows that features separate, where steps of Newton's are thousands
+    assert drawn.penalty.l1 > 0.0
+    assert drawn.solve(drawn.tol).status == "optimal"
 
 
 def test_one_row_of_weights_is_penalised_as_two_that_mirror_each_other() -> None:

@@ -547,6 +547,13 @@ class ProximalSolver:
             if not penalty.grouped:
                 further[:, :-1][(further[:, :-1] * W < 0.0) & (limits > 0.0)] = 0.0
             yield further
+        if not penalty.grouped:  # where nothing bends, up to the first weight that becomes 0
+            falls = (W * step[:, :-1] < 0.0) & (limits > 0.0)
+            ends = np.divide(W, -step[:, :-1], where=falls, out=np.full_like(W, math.inf))
+            if math.isfinite(first := float(ends.min())):
+                further = at + first * step
+                further[:, :-1][ends == first] = 0.0
+                yield further
 
     def _prove(self, penalty: Penalty, least: float) -> Proof:
         """The proof of the weights and the best bias for them: a pass over all rows."""
