@@ -51,7 +51,7 @@ SHAPES = (
 SMALL = tuple(replace(shape(p.name, p.rows // 10, p.features // 10, p.classes, p.source,
                             intercept=p.intercept)) for p in SHAPES)  # fmt: skip
 # Seconds that a call may take while iterations are tried, and that rounds may take.
-PATIENCE, ROUNDS_PATIENCE = 12.0, 30.0
+PATIENCE, ROUNDS_PATIENCE = 8.0, 30.0
 
 
 def peers_of(problem: Problem) -> tuple[Contender, ...]:
@@ -61,7 +61,7 @@ def peers_of(problem: Problem) -> tuple[Contender, ...]:
 
 def measure(session: Session) -> Part:
     part = session.part()
-    patience = PATIENCE / 6 if session.quick else PATIENCE
+    patience = PATIENCE / 10 if session.quick else PATIENCE
     session = replace(session, patience=ROUNDS_PATIENCE)
     for problem in SMALL if session.quick else SHAPES:
         data = read_data(data_folder(problem, session.conditions.folder))

@@ -139,7 +139,11 @@ def _fit_sparse(
             deviation = np.sqrt(X.column_squares(mean, weights) / mass)
         constant = high / 2 - low / 2 <= EQUAL / 2 * np.maximum(np.abs(low), np.abs(high))
         scale = 1.0 / np.where(constant | (deviation == 0.0), 1.0, deviation)
-    _check_size(name, float((np.maximum(np.abs(low), np.abs(high)) * scale).max(initial=0.0)))
+    if name == "standardize":
+        largest = float((np.maximum(np.abs(low), np.abs(high)) * scale).max(initial=0.0))
+    else:  # all scales are one, and no array is made
+        largest = max(-float(low.min()), float(high.max())) * float(scale[0])
+    _check_size(name, largest)
     return Scaling(name, scale, np.zeros(X.shape[1]), low, high)
 
 

@@ -224,7 +224,7 @@ class SparseRows:
 
         `numbers` (D,) are those of the columns that are stored.
         """
-        indices = numbers.astype(self.indices.dtype)[self.indices]
+        indices = numbers.astype(self.indices.dtype, copy=False)[self.indices]
         rows = _unchecked(self.values, indices, self.indptr, self)
         rows.shape = len(self), features
         return rows

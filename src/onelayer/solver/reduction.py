@@ -285,9 +285,13 @@ class StoredFeatures:
             return None
         stored = sparse.column_counts > 0
         places = np.flatnonzero(stored)
-        if not 0 < len(places) <= MOST_STORED * len(stored) or rows.offset[~stored].any():
+        if not 0 < len(places) <= MOST_STORED * len(stored):
             return None
-        X: Any = sparse.compacted(np.cumsum(stored) - 1, len(places))
+        if rows.offset.any() and rows.offset[~stored].any():
+            return None
+        numbers = np.cumsum(stored, dtype=np.int32)
+        numbers -= 1
+        X: Any = sparse.compacted(numbers, len(places))
         scale, offset, f = rows.scale[places], rows.offset[places], rows.penalty_factors
         f = None if f is None else f[places]
         return cls(replace(rows, X=X, scale=scale, offset=offset, penalty_factors=f), places)
