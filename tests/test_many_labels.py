@@ -386,8 +386,17 @@ def test_a_probe_of_many_labels_learns_from_fractions_beside_its_baselines() -> 
     nearest = suite.best.baselines[2]
     assert suite.best.baselines[0].test.accuracy < nearest.test.accuracy
     assert "Few labels: test macro F1" in str(suite)
-    with pytest.raises(OnelayerError, match="these rows have many labels; take fractions"):
-        ol.probe({"a": X}, Y, shots=[2], **how)
+
+
+def test_a_probe_of_many_labels_learns_from_shots_of_each_label() -> None:
+    X, Y = problem()
+    (head,) = ol.probe({"a": X}, Y, shots=[2, 20], repeats=2, l2=[0.1, 0.01]).heads
+    few, more = head.few_shots
+    assert few.rows <= 2 * Y.shape[1]
+    assert few.optimal == more.optimal == 2 * 2
+    assert few.mean()[0] < more.mean()[0]
+    with pytest.raises(OnelayerError, match="5000 shots need as many training rows of every label"):
+        ol.probe({"a": X}, Y, shots=[5000])
 
 
 def test_pages_of_many_labels_show_their_equation(tmp_path: Path) -> None:

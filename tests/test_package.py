@@ -175,3 +175,29 @@ def test_the_newest_version_of_the_changelog_and_of_the_citation_is_the_package_
     assert newest is not None
     assert newest[1] == version
     assert f"\nversion: {version}\n" in (root / "CITATION.cff").read_text(encoding="utf-8")
+
+
+def modules_with_one_importer() -> set[str]:
+    """Modules of the package, as paths without an ending, that only one other imports."""
+    root = Path(onelayer.__file__).parent
+    texts = {
+        file.relative_to(root).with_suffix(""): file.read_text() for file in root.rglob("*.py")
+    }
+    dotted = {".".join(("onelayer", *path.parts)): path for path in texts if path.stem[:2] != "__"}
+    users: dict[str, set[Path]] = {name: set() for name in dotted}
+    statement = re.compile(r'from (onelayer[\w.]*) import (\([^)]*\)|.*)|module\("(onelayer.*)"\)')
+    for path, text in texts.items():
+        for package, names, by_name in statement.findall(text):
+            inner = {f"{package}.{name}" for name in re.findall(r"\w+", names)}
+            for module in (inner | {package, by_name}) & users.keys():
+                users[module].add(path)
+    return {str(dotted[name]) for name, of in users.items() if len(of) == 1}
+
+
+def test_each_module_that_only_one_other_imports_has_its_reason_in_the_architecture() -> None:
+    page = Path(__file__).parents[1] / "docs" / "explanation" / "architecture.md"
+    told = page.read_text("utf-8").partition("A module that only one other imports")[2]
+    named = re.findall(r"`([\w/]+)\.py`", told.partition("A method of")[0])
+    alone = modules_with_one_importer()
+    assert sorted(path for path in alone if not path.endswith(tuple(named))) == []
+    assert [name for name in named if not any(path.endswith(name) for path in alone)] == []

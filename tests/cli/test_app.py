@@ -234,6 +234,14 @@ COMMANDS = (
 )  # fmt: skip
 
 
+def test_help_lists_every_command_in_the_order_of_their_use(run: Command) -> None:
+    code, out, _ = run("--help")
+    assert code == 0
+    names = dict.fromkeys(command.split()[0] for command in COMMANDS)
+    places = [out.index(f"  {name} ") for name in names]
+    assert places == sorted(places)
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_fits_80_columns_and_says_what_each_option_is(command: str, run: Command) -> None:
     code, out, _ = run(*command.split(), "--help")

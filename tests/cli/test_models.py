@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from dataclasses import replace
@@ -14,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from onelayer import Model, compare, grid, load, train
+from onelayer import Model, compare, grid, load, solve, train
 from onelayer.cli.models import open_model
 from onelayer.training.result import Result
 from onelayer.training.run_folder import save_records
@@ -404,6 +405,25 @@ def test_every_row_of_other_data_is_evaluated(
     assert "new.npy is other data than the model was trained on" in split_run(
         "evaluate", model, *words
     )[2]  # fmt: skip
+
+
+def test_gray_pictures_are_evaluated_in_the_form_of_a_model_of_colours(
+    run: Command, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    shapes = {"colours": (6, 6, 3), "gray": (6, 6), "large": (12, 12)}
+    for (folder, shape), k in itertools.product(shapes.items(), (0, 1)):
+        place = tmp_path / folder / "ab"[k]
+        place.mkdir(parents=True)
+        for i in range(8):
+            pixels = (rng.random(shape) * 100 + 120 * k).astype(np.uint8)
+            Image.fromarray(pixels).save(place / f"{i}.png")
+    data = load(tmp_path / "colours", log=lambda line: None)
+    solve(data, l2=0.01).save(tmp_path / "m.safetensors")
+    for folder, words in itertools.product(("gray", "large"), ((), ("--test-size", "0.25"))):
+        given = ("--data", str(tmp_path / folder), *words)
+        told = figures(run, "evaluate", str(tmp_path / "m.safetensors"), *given)
+        assert (told["rows"], told["accuracy"]) == (4 if words else 16, 1.0)
 
 
 def test_rows_trained_on_are_left_out_of_other_data_unless_asked(split_run: Command) -> None:

@@ -158,6 +158,17 @@ def test_heads_are_named_by_set_or_rank_and_evaluated_on_their_own_rows(
     assert (code, "settings: " in err) == (2, True)
 
 
+def test_heads_are_compared_each_on_its_own_features(run: Command, tmp_path: Path) -> None:
+    assert run(*WORDS)[0] == 0
+    suite = Suite.load(tmp_path / "runs" / "probe")
+    code, out, err = run("compare", "runs/probe", "--json")
+    assert code == 0, err
+    told = json.loads(out)
+    found = {told["reference"]: told["reference_value"]}
+    found |= {one["name"]: one["value"] for one in told["differences"]}
+    assert found == {head.name: head.test.accuracy for head in suite.heads}
+
+
 def test_the_best_head_is_exported_and_predicts(run: Command, tmp_path: Path) -> None:
     assert run(*WORDS)[0] == 0
     suite = Suite.load(tmp_path / "runs" / "probe")

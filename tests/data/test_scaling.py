@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from onelayer.data import scaling
 from onelayer.data.scaling import fit_scaling, resolve_scaling, warn_of_lost_digits
 from onelayer.errors import SettingsError
+from tests.data.streaming.counted_rows import CountedRows, even
 
 
 def test_unit_scaling_divides_bytes_by_255_and_nothing_else() -> None:
@@ -77,6 +80,14 @@ def test_the_range_is_that_of_the_values_whatever_their_signs(dtype: str) -> Non
     span.add(X, None)
     np.testing.assert_array_equal(span.low, X.min(axis=0))
     np.testing.assert_array_equal(span.high, X.max(axis=0))
+
+
+def test_the_range_of_rows_in_files_is_that_of_all_of_them() -> None:
+    X = np.repeat(np.linspace(-1.0, 3.0, 300_000), 4).reshape(-1, 4)
+    stored: Any = CountedRows(X, even(len(X), 1000))
+    found = fit_scaling("none", stored)
+    assert stored.read_rows < len(X) / 10
+    np.testing.assert_array_equal([found.low, found.high], [[-1.0] * 4, [3.0] * 4])
 
 
 def test_float32_scaling_agrees_with_float64_to_its_rounding() -> None:

@@ -61,6 +61,54 @@ def test_smaller_draws_are_part_of_larger_ones_and_hold_every_class_alike(
         assert np.bincount(y[rows]).tolist() == [max(1, int(fraction * n + 0.5)) for n in counts]
 
 
+@given(seed=st.integers(0, 2**32), rows=st.integers(1, 6), patients=st.integers(2, 9))
+def test_shots_of_patients_are_of_as_many_patients_as_there_are(
+    seed: int, rows: int, patients: int
+) -> None:
+    y = np.tile(np.repeat([0, 1], rows), patients)
+    groups = np.repeat(np.arange(patients).astype(str), 2 * rows)
+    before = set[int]()
+    for size, drawn in zip((1, 3, 5), nested_subsets(y, (1, 3, 5), seed, groups), strict=True):
+        for k in (0, 1):
+            of_class = drawn[y[drawn] == k]
+            assert len(of_class) == min(size, rows * patients)
+            assert len(set(groups[of_class])) == min(len(of_class), patients)
+        assert before <= set(drawn.tolist())
+        before = set(drawn.tolist())
+
+
+@given(
+    seed=st.integers(0, 2**32),
+    classes=st.lists(st.integers(0, 2), min_size=3, max_size=60),
+    patients=st.integers(1, 20),
+)
+def test_fractions_of_patients_are_whole_patients_with_every_class(
+    seed: int, classes: list[int], patients: int
+) -> None:
+    y = np.array(classes)
+    groups, before = np.random.default_rng(seed).integers(0, patients, len(y)), set[int]()
+    sizes = (0.01, 0.4, 1.0)
+    for size, drawn in zip(sizes, nested_subsets(y, sizes, seed, groups), strict=True):
+        assert set(drawn) == set(np.flatnonzero(np.isin(groups, groups[drawn])))
+        assert set(y[drawn]) == set(y)
+        assert before <= set(drawn.tolist())
+        largest = np.bincount(groups).max()
+        assert len(drawn) <= max(size * len(y) + largest, len(set(y)) * largest)
+        before = set(drawn.tolist())
+    assert len(drawn) == len(y)
+
+
+@given(seed=st.integers(0, 2**32), labels=st.integers(2, 5))
+def test_shots_of_many_labels_are_rows_that_have_each(seed: int, labels: int) -> None:
+    y = (np.random.default_rng(seed).random((50, labels)) < 0.4).astype(np.uint8)
+    before = set[int]()
+    for size, drawn in zip((1, 3, 8), nested_subsets(y, (1, 3, 8), seed), strict=True):
+        assert (y[drawn].sum(axis=0) >= np.minimum(size, y.sum(axis=0))).all()
+        assert len(drawn) <= size * labels
+        assert before <= set(drawn.tolist())
+        before = set(drawn.tolist())
+
+
 def test_every_head_is_the_optimum_of_its_own_rows(whole: Suite) -> None:
     data = ol.split(SETS["layer2"], Y)
     for place, few in enumerate(whole["layer2"].few_shots):

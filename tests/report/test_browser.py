@@ -8,8 +8,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
+from onelayer import solve, split
 from onelayer.report.page import write_report
 from onelayer.training.run import Run
 from tests.report.made_results import make_result, make_runs
@@ -228,6 +230,17 @@ def test_dark_is_taken_from_the_system(browser: Browser, report_folder: Path) ->
     )
     assert red < 60
     assert watched.complaints == []
+    page.close()
+
+
+def test_a_wide_table_of_a_notebook_scrolls_in_its_box(browser: Browser) -> None:
+    data = split(np.random.default_rng(0).normal(size=(60, 3)), np.arange(60) % 3)
+    found = solve(data, l2=0.01).inference(data)
+    page = browser.new_page(viewport={"width": 390, "height": 800})
+    page.set_content(found._repr_html_())
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= 390
+    rows = page.locator("tbody tr").all()
+    assert all(row.bounding_box()["height"] < 30 for row in rows)  # type: ignore[index]
     page.close()
 
 

@@ -18,8 +18,8 @@ from onelayer.model.intervals import wilson_interval
 from onelayer.report.chart import Chart, l2_axis
 from onelayer.report.page import write_report
 from onelayer.report.path_page import path_page
-from onelayer.report.path_summary import summarise_path
 from onelayer.report.render import render_page
+from onelayer.report.summary import summarise_path
 from onelayer.report.theme import SMALLEST
 from onelayer.solver import Choice, solve_path
 from onelayer.solver import Path as LambdaPath

@@ -18,7 +18,7 @@ def test_a_path_fits_80_columns_with_a_line_for_each_l2(choice: Choice, folds: i
     assert max(map(len, lines)) <= 80
     starts = [line.split()[0] for line in lines if line.strip()]
     assert {"1", "0.000123", "0"} <= set(starts)
-    assert [line.split()[0] for line in lines if "chosen" in line and "by" not in line] == [
+    assert [line.split()[0] for line in lines if "◄" in line and "by" not in line] == [
         f"{record.best.l2:.3g}"
     ]
 
@@ -40,10 +40,10 @@ def test_what_was_not_proven_is_said() -> None:
 
 def test_the_chosen_row_says_how_its_search_ended() -> None:
     rows = path_table(make_path()).rows
-    assert [row[-1].text for row in rows].count("◄ chosen, proven") == 1
+    assert [row[-1].text for row in rows].count("proven ◄") == 1
 
 
 def test_lambda_0_has_converged_and_is_not_called_proven() -> None:
     rows = path_table(make_path((1.0, 0.0, 0.1), choice=Choice("log_loss"))).rows
-    ends = {row[0].text: row[-1].text.removeprefix("◄ chosen, ") for row in rows}
+    ends = {row[0].text: row[-1].text.removesuffix(" ◄") for row in rows}
     assert (ends["1"], ends["0"]) == ("proven", "converged")

@@ -79,7 +79,7 @@ def test_no_word_of_a_table_is_cut_however_many_settings_differ() -> None:
     ))  # fmt: skip
     half = range(0, len(runs), 2)
     result = make_result(runs, features=4, image_shape=None, diverged=half, snapshots=())
-    words = repr(replace(result, reported=())).split()
+    words = repr(replace(result, reported=(), gradient_checks=())).split()
     assert words.count("diverged") == 10
     assert {"cyclical:0.125:3", "constant", "1.23456e-05", "10000"} <= {w.strip(",") for w in words}
     one = replace(make_result(runs[:3], features=4, diverged=[0], snapshots=()), reported=())

@@ -91,6 +91,22 @@ def test_folds_hold_out_what_they_are_judged_by(digits: Splits) -> None:
     assert path.held_out[0][0].rows == own.rows
 
 
+@pytest.mark.parametrize("by", ["log_loss", "roc_auc"])
+def test_rows_that_groups_repeat_say_no_more_than_one_row_of_each_group(by: str) -> None:
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(40, 3)), np.arange(40) % 2
+    W, b = rng.normal(size=(2, 3)), np.zeros(2)
+    data = Dataset(np.tile(X, (9, 1)), np.tile(y, 9), ("a", "b"), groups=np.tile(np.arange(40), 9))
+    scaling, engine = fit_scaling("none", X), make_engine()
+    once = replace(data.take(slice(40)), groups=None)
+    (alone,), (each,) = (score(engine, rows_of(of, scaling), [(W, b)], by) for of in (once, data))
+    assert (alone.groups, each.groups) == (None, 40)
+    assert each.accuracy_error == pytest.approx(alone.accuracy_error * np.sqrt(40 / 39))
+    assert each.loss_error == pytest.approx(alone.loss_error * np.sqrt(40 / 39))
+    if by == "roc_auc":
+        assert each.value_error == pytest.approx(alone.value_error)
+
+
 def test_models_of_folds_have_not_seen_what_they_are_judged_by(digits: Splits) -> None:
     path = solve_path(digits, [0.001, 0.0], folds=3)
     assert path.train[1].accuracy == 1.0
@@ -301,8 +317,8 @@ def test_a_path_is_saved_with_its_page_and_comes_back_bit_for_bit(
 def test_a_path_prints_a_line_for_each_lambda_and_marks_the_chosen_one(digits: Splits) -> None:
     path = solve_path(digits, [0.1, 0.0], tol=1e-2)
     head, _, _, *lines = repr(path).splitlines()
-    assert "Optimum of each λ; chosen by accuracy on validation rows" in head
-    assert "◄ chosen, " in lines[path.chosen] + " "
+    assert "Optimum of each λ; ◄ chosen by accuracy on validation rows" in head
+    assert lines[path.chosen].rstrip().endswith("◄")
     assert lines[-len(path.verdict) :] == list(path.verdict)
     assert "no bound" in lines[1]
     assert "<table" in path._repr_html_()
@@ -612,11 +628,30 @@ def test_a_refitted_path_is_saved_with_its_model(tmp_path: Path) -> None:
     assert again.best.certificate == path.best.certificate
 
 
-def test_rows_that_stay_in_their_files_cannot_be_refitted(tmp_path: Path) -> None:
-    X = np.random.default_rng(0).normal(size=(60, 3))
-    np.save(tmp_path / "x.npy", X)
-    data = load(tmp_path / "x.npy", labels=np.arange(60) % 2, stream=True)
-    with pytest.raises(
-        DataError, match="rows that stay in their files cannot be joined; load them"
-    ):
-        solve_path(data, [0.1], refit=True)
+@pytest.mark.parametrize("apart", [False, True])
+def test_rows_that_stay_in_their_files_are_refitted_as_those_in_memory(
+    apart: bool, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(90, 3)), rng.integers(0, 2, 90)
+    np.save(tmp_path / "x.npy", X[:60])
+    np.save(tmp_path / "more.npy", X[60:])
+    more: dict[str, Any] = (
+        {"validation": tmp_path / "more.npy", "validation_labels": y[60:]} if apart else {}
+    )
+    kept, held = (
+        load(tmp_path / "x.npy", labels=y[:60], groups=np.arange(60) // 2, stream=stream, **more)
+        for stream in (True, False)
+    )
+    path, in_memory = (solve_path(of, [0.1], refit=True, tol=1e-9) for of in (kept, held))
+    np.testing.assert_allclose(path.best.W, in_memory.best.W, rtol=1e-4, atol=1e-6)
+    joined, whole = (
+        sorted(np.column_stack([both.X[:], both.y]).tolist())
+        for both in (kept.train_and_validation, held.train_and_validation)
+    )
+    assert joined == whole
+    proof = path.best.require_certificate()
+    assert certify(path.best, kept).cost == pytest.approx(proof.cost, rel=1e-9)
+    assert path.best.trained_on(kept.validation).all()
+    with pytest.raises(DataError, match="only one of them stays in its files; load both alike"):
+        _ = replace(kept, validation=held.validation).train_and_validation

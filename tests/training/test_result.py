@@ -76,7 +76,7 @@ def test_a_diverged_seed_is_never_the_best() -> None:
 
 def test_a_result_prints_its_settings_best_first_with_mean_and_deviation() -> None:
     result = with_validation([0.9, 0.1, 0.6, 0.7, 0.2, 0.2, 0.3, 0.3])
-    lines = repr(replace(result, reported=())).splitlines()
+    lines = repr(replace(result, reported=(), gradient_checks=())).splitlines()
     assert "Settings by mean validation accuracy" in lines[0]
     assert lines[3].split() == ["1", "0.01", "0", "100", "65.00", "±", "7.07", "1.0000", "2"]
     assert "± standard deviation over seeds" in lines[7]

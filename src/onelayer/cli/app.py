@@ -32,8 +32,8 @@ ARGUMENTS = "Positional arguments"
 # The order of the commands in the help.
 COMMANDS = (
     "train", "solve", "probe", "reproduce", "best-linear", "suggest-learning-rate",
-    "check-gradient", "evaluate", "compare", "predict", "inspect", "export", "certify", "report",
-    "rerun", "data",
+    "check-gradient", "evaluate", "compare", "predict", "inspect", "calibrate", "export",
+    "certify", "report", "rerun", "data",
 )  # fmt: skip
 
 # Options that mean the same wherever they are taken, as a command's docstring would describe them.
@@ -45,12 +45,18 @@ COMMON = """
 
     Hyperparameters:
         loss NAME: softmax, or sigmoid: K binary cross-entropies, which many labels a row need.
+        intercept/no-intercept: Fit a bias; without one b = 0, and features are not centred.
+        class-weight WEIGHTS: balanced, or weights of classes in the cost, as in cat=2,dog=.5; the
+            others weigh 1, and 0 leaves a class out.
 
     Search:
         seeds N|LIST: Runs per setting, or their seeds.
 
     Data:
         scaling NAME: Feature scaling: auto, none, unit or standardize.
+        on PART: Rows to take: test, validation or train.
+        include-training-rows: Count rows that a model was trained on as well.
+        trust: Read files that a run folder names outside of the current folder.
 
     Engine:
         dtype TYPE: float32 or float64.
@@ -113,7 +119,7 @@ class Group(_Help, TyperGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Names of the commands, in the order of the help."""
-        return sorted(self.commands, key=lambda name: name in COMMANDS and COMMANDS.index(name))
+        return sorted(self.commands, key=(*COMMANDS, *self.commands).index)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Commands by panel, then the options."""

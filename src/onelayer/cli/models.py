@@ -64,11 +64,6 @@ def evaluate(
 
     Metrics:
         scoring NAMES: Metrics to measure as well, each with a 95 % interval.
-
-    Data:
-        on PART: Rows to evaluate on: test, validation or train.
-        include-training-rows: Count rows that the model was trained on as well.
-        trust: Read files that a run folder names outside of the current folder.
     """
     if on not in PARTS:
         raise SettingsError(f"--on must be one of {', '.join(PARTS)}, got {on!r}.")
@@ -108,7 +103,8 @@ def compare(
     """Compare models on the same rows: the difference, its 95 % interval, p, and what it means.
 
     Two models are compared with each other, more with the best of them, with Holm's correction; of
-    one run folder all its models. The rows are those of the first model's data, or of --data.
+    one run folder all its models. The rows are those of the first model's data, or of --data; each
+    head of a suite has its own features of them.
 
     Examples:
         onelayer compare runs/a runs/b
@@ -121,11 +117,6 @@ def compare(
 
     Metrics:
         scoring NAME: Metric to compare by: accuracy, roc_auc, f1_macro, neg_log_loss, …
-
-    Data:
-        on PART: Rows to compare on: test, validation or train.
-        include-training-rows: Count rows that a model was trained on as well.
-        trust: Read files that a run folder names outside of the current folder.
     """
     metric = metric_of(scoring)
     if on not in PARTS:
@@ -135,10 +126,14 @@ def compare(
     if len(chosen) < 2:
         raise SettingsError("name two models, or a run folder with several, to compare.")
     rows = opt.rows_for(context, data, chosen[0], on, trust=trust)
+    of_others = [  # heads of a suite have features of their own
+        rows if one.feature_set is None else opt.rows_for(context, data, one, on, trust=trust)
+        for one in chosen[1:]
+    ]
     found = comparing.compare(
         chosen[0].model,
         [one.model for one in chosen[1:]],
-        rows,
+        [rows, *of_others],
         scoring=scoring,
         names=[one.name for one in chosen] if len(models) == 1 else models,
         include_training_rows=include_training_rows or on == "train",
@@ -147,7 +142,8 @@ def compare(
     if json:
         output.print_json(found)
         return
-    output.print_table(model_tables.comparison_table(found, f"{metric.title} on {rows.name}"))
+    where = rows.name if chosen[0].feature_set is None else f"the {on} rows"
+    output.print_table(model_tables.comparison_table(found, f"{metric.title} on {where}"))
     for sentence in found.sentences[:MOST_SENTENCES]:
         output.print_line(sentence)
 
@@ -225,9 +221,6 @@ def inspect(
     Examples:
         onelayer inspect runs/train --out templates.png
         onelayer inspect runs/solve --inference --errors bootstrap
-
-    Data:
-        trust: Read files that a run folder names outside of the current folder.
 
     Output:
         most N: Strongest features to list for each class and sign.
@@ -331,7 +324,6 @@ def calibrate(
 
     Data:
         on PART: Rows to calibrate on: validation or test.
-        trust: Read files that a run folder names outside of the current folder.
     """
     if on not in PARTS[:2]:
         raise SettingsError(f"--on must be one of {', '.join(PARTS[:2])}, got {on!r}.")

@@ -192,7 +192,8 @@ def rows_for(
         for role in ("test", "validation"):  # rows of their own are not cut off
             if role in given:
                 saved.pop(f"{role}_size", None)
-        return _part_for(chosen, load(**_renamed(saved | given), classes=classes), part)
+        given = saved | given
+        return _part_for(chosen, load(given.pop("data"), classes=classes, **given), part)
     kept = {name: value for name, value in saved.items() if name in COLUMNS}
     if names_file(kept.get("labels")):
         del kept["labels"]
@@ -201,10 +202,9 @@ def rows_for(
         given["data"] = given.pop("test")
         given["labels"] = given.pop("test_labels", given.get("labels"))
         part, asked = "test", set()
-    if asked:
-        return _part_for(chosen, load(**_renamed(given), classes=classes), part)
-    card, names = chosen.model.split, chosen.model.feature_names
-    found = load_for(card=card, names=names, classes=classes, **_renamed(given))
+    model = chosen.model
+    known = model.split, model.feature_names, model.image_shape
+    found = load_for(given.pop("data"), *known, whole=not asked, classes=classes, **given)
     if isinstance(found, Splits):
         return _part_for(chosen, found, part)
     if chosen.model.split is not None:
@@ -217,11 +217,6 @@ def _part_for(chosen: ChosenModel, splits: Splits, part: str) -> Dataset:
     if part == "train" and chosen.model.settings.get("refit"):
         return splits.train_and_validation
     return cast(Dataset, getattr(splits, part))
-
-
-def _renamed(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options by the names that `load` gives them."""
-    return {"source" if name == "data" else name: value for name, value in options.items()}
 
 
 def require_inside(folder: Path, options: Mapping[str, Any]) -> None:

@@ -25,8 +25,6 @@ from onelayer.errors import OnelayerError, SaveError
 from onelayer.files.manifest import PAGE_FILE, WEIGHTS_FILE
 from onelayer.files.provenance import Command, describe_environment
 from onelayer.report import tables
-from onelayer.report.selection import select_setting
-from onelayer.report.summary import early_end
 from onelayer.solver.solver import describe_solution
 from onelayer.training.checkpoint import Checkpoint, unfinished
 from onelayer.training.result import Result
@@ -104,18 +102,10 @@ def _show(record: Result | solver.Path | Suite, folder: Path, *, as_json: bool =
     if as_json:
         figures = {solver.Path: _path_figures, Suite: _suite_figures, Result: _result_figures}
         print_json({"folder": folder} | figures[type(record)](record))
-    elif isinstance(record, Result):
-        _print_result(record)
     else:
-        if isinstance(record, Suite):
-            print_table(tables.suite_table(record))
-            if any(head.few_shots for head in record.heads):
-                print_table(tables.shots_table(record))
-            if record.best.baselines:
-                print_table(tables.baseline_table(record))
-        else:
-            print_table(tables.path_table(record))
-        for sentence in record.verdict:
+        for table in tables.record_tables(record):
+            print_table(table)
+        for sentence in tables.record_sentences(record):
             print_line(sentence)
     if failure is not None:
         raise failure
@@ -163,25 +153,6 @@ def _kept_elsewhere(record: Result | solver.Path | Suite, name: str) -> str:
     return "Nor could the run be saved in the folder for temporary files."
 
 
-def finish_path(
-    path: solver.Path, checkpoint: Checkpoint, data: Splits, *, as_json: bool = False
-) -> None:
-    """Save a λ path in the folder of its checkpoints, draw its page, and print its table."""
-    if not leads():
-        return
-    _save(path, checkpoint, data)
-    for model in path.models:
-        if model.status != "optimal" or not model.require_certificate().is_bound:
-            note(describe_solution(model))
-    _show(path, Path(checkpoint.folder), as_json=as_json)
-
-
-def finish_suite(suite: Suite, checkpoint: Checkpoint, *, as_json: bool = False) -> None:
-    """Save a suite in the folder of its checkpoints, draw its page, and print its table."""
-    _save(suite, checkpoint, None)
-    _show(suite, Path(checkpoint.folder), as_json=as_json)
-
-
 def _suite_figures(suite: Any) -> dict[str, Any]:
     heads = [
         {"name": head.name, "rank": rank, "features": head.model.features, "l2": head.l2}
@@ -211,51 +182,64 @@ def _path_figures(path: Any) -> dict[str, Any]:
     return {"chosen": choice, "models": models}
 
 
-def finish(result: Result, checkpoint: Checkpoint, data: Splits, *, as_json: bool = False) -> None:
-    """Save runs in the folder of their checkpoints, draw their page, and print their table."""
-    out = Path(checkpoint.folder)
+def finish(
+    record: Result | solver.Path | Suite,
+    checkpoint: Checkpoint,
+    data: Splits | None,
+    *,
+    as_json: bool = False,
+) -> None:
+    """Save a record in the folder of its checkpoints, draw its page, and print its table."""
+    out, runs = Path(checkpoint.folder), record.runs if isinstance(record, Result) else ()
     if leads():
-        _save(result, checkpoint, data, further=not all(map(planned_part, result.runs)))
-        # An interrupted training is one event, whatever the number of its runs.
-        messages = [o.message for o in result.outcomes if o.message and o.status != "interrupted"]
-        if result.interrupted:
-            done = sum(outcome.epochs for outcome in result.outcomes)
-            whole = sum(run.epochs for run in result.runs)
-            note(
-                f"interrupted: the weights of {done} of {whole} run-epochs are kept"
-                + (", but not all that is shown of them was measured" if result.cut_short else "")
-            )
-        for message in messages[:MOST_NOTES]:
-            note(message)
-        if len(messages) > MOST_NOTES:
-            note(f"{len(messages) - MOST_NOTES} more runs ended the same way; see the page")
-        _show(result, out, as_json=as_json)
-    _end_interrupted(result, out)
+        _save(record, checkpoint, data, further=not all(map(planned_part, runs)))
+        for line in _notes(record):
+            note(line)
+        _show(record, out, as_json=as_json)
+    _end_interrupted(record, out, checkpoint.command)
 
 
-def _end_interrupted(result: Result, folder: Path) -> None:
-    """End the command of an interrupted training with the code for Ctrl-C; say how to go on."""
-    if result.interrupted:
+def _notes(record: Result | solver.Path | Suite) -> list[str]:
+    """What did not end as it was asked for; an interrupted training is one event."""
+    if isinstance(record, Suite):
+        return []
+    if isinstance(record, solver.Path):
+        return [
+            describe_solution(model)
+            for model in record.models
+            if model.status != "optimal" or not model.require_certificate().is_bound
+        ]
+    notes = list[str]()
+    messages = [o.message for o in record.outcomes if o.message and o.status != "interrupted"]
+    if record.interrupted:
+        done = sum(outcome.epochs for outcome in record.outcomes)
+        whole = sum(run.epochs for run in record.runs)
+        unseen = ", but not all that is shown of them was measured" if record.cut_short else ""
+        notes.append(f"interrupted: the weights of {done} of {whole} run-epochs are kept{unseen}")
+    notes += messages[:MOST_NOTES]
+    if len(messages) > MOST_NOTES:
+        notes.append(f"{len(messages) - MOST_NOTES} more runs ended the same way; see the page")
+    return notes
+
+
+def _end_interrupted(
+    record: Result | solver.Path | Suite, folder: Path, command: str | None = None
+) -> None:
+    """End the command of an interrupted record with the code for Ctrl-C; say how to go on."""
+    if not record.interrupted:
+        return
+    if isinstance(record, Result):
         left = unfinished(folder)
         if left is not None and left.command:
             note(f"resume with: {left.command}")
-        raise typer.Exit(interrupt.exit_code())
-
-
-def _print_result(result: Result) -> None:
-    """Settings ranked, or of one setting and of the reproduction all figures."""
-    if len(result.settings) > 1 and not result.gradient_checks:
-        print_table(tables.ranking_table(result))
-        print_line(tables.best_on_test(result))
-        selection = select_setting(result)
-        if selection is not None and selection.edges:
-            print_line(selection.edges)
     else:
-        print_table(tables.accuracy_table(result))
-        if len(result.runs) == 1 and result.certificates:
-            print_line(result.certificates[0].sentence)
-    if not result.gradient_checks and (early := early_end(result, result.ranking[0].positions)):
-        print_line(early)
+        saved = (
+            f"the {len(record.models)} largest λ were solved and saved"
+            if isinstance(record, solver.Path)
+            else f"{len(record.heads)} of {record.sets} heads are saved"
+        )
+        note(f"interrupted; {saved}; resume with: {command}")
+    raise typer.Exit(interrupt.exit_code())
 
 
 def _result_figures(result: Any) -> dict[str, Any]:

@@ -9,12 +9,12 @@ from typing import Any
 import typer
 
 from onelayer import solver
-from onelayer.cli import interrupt, output
 from onelayer.cli import options as opt
+from onelayer.cli import output
 from onelayer.cli.app import OptionGroup, command
 from onelayer.cli.config import command_in_force
 from onelayer.cli.models import models_of
-from onelayer.cli.runs import finish_path, finish_suite
+from onelayer.cli.runs import finish
 from onelayer.cli.train import CheckpointOptions, training_in
 from onelayer.data import Dataset
 from onelayer.data.formats.registry import read_labels
@@ -45,23 +45,39 @@ class SolutionOptions(CheckpointOptions):
     checkpoint_every: float = 1.0
 
 
-def check_path_options(
-    penalty: opt.PenaltyOptions,
-    scoring: str,
-    rule: Any,
-    scaling: str,
-    tol: float,
-    max_passes: int,
-    folds: int,
-) -> None:
-    """Refuse a wrong value before the data are loaded."""
-    solver.Choice(scoring, rule)
-    check_scaling(scaling)
-    penalty.values(rows=1)
-    require_number("tol", tol, "a finite number above 0", above=0)
-    require_whole("max_passes", max_passes, 1)
-    if folds:
-        require_whole("folds", folds, 2)
+@dataclass(frozen=True)
+class PathOptions(OptionGroup):
+    """How the λ of a path are solved, and how one of them is chosen.
+
+    Search:
+        tol X: Relative gap to the optimum to prove for each λ.
+        max-passes N: Maximum number of passes over the rows for each λ.
+        folds N: Cross-validation folds used to choose λ; 0 uses the validation rows.
+        scoring NAME: Metric to choose by: accuracy, neg_log_loss, roc_auc, f1_macro, …
+        rule NAME: best, or one-standard-error: the largest λ within one standard error of the best.
+        refit/no-refit: Fit the chosen λ to the training and validation rows together in the end.
+    """
+
+    intercept: bool = True
+    class_weight: str | None = None
+    tol: float = 1e-6
+    max_passes: int = 1000
+    folds: int = 0
+    scoring: str = "accuracy"
+    rule: str = "best"
+    refit: bool = False
+
+    def checked(self, penalty: opt.PenaltyOptions, scaling: str) -> dict[str, Any]:
+        """The arguments of `solve_path`; a wrong value is refused before the data are loaded."""
+        solver.Choice(self.scoring, self.rule)  # type: ignore[arg-type]
+        check_scaling(scaling)
+        penalty.values(rows=1)
+        require_number("tol", self.tol, "a finite number above 0", above=0)
+        require_whole("max_passes", self.max_passes, 1)
+        if self.folds:
+            require_whole("folds", self.folds, 2)
+        weighing = opt.parse_class_weight(self.class_weight)
+        return vars(self) | {"class_weight": weighing, "scaling": scaling}
 
 
 @command("Training")
@@ -72,15 +88,8 @@ def solve(
     l1: str | None = None,
     l1_ratio: float = 1.0,
     grouped: bool = False,
-    tol: float = 1e-6,
-    max_passes: int = 1000,
-    folds: int = 0,
-    scoring: str = "accuracy",
-    rule: str = "best",
-    intercept: bool = True,
-    class_weight: str | None = None,
     penalty_factors: str | None = None,
-    refit: bool = False,
+    search: PathOptions,
     data: opt.DataOptions,
     scaling: str = "auto",
     arithmetic: opt.EngineOptions,
@@ -106,48 +115,28 @@ def solve(
         l1 VALUES: Penalty λ₁ Σ |W|, which chooses features; auto: 20 values from the data.
         l1-ratio X: Beside each λ₁ the cost has λ Σ W², as of scikit-learn's l1_ratio; 1: none.
         grouped: Let l1 choose each feature for all classes or for none.
-        intercept/no-intercept: Fit a bias; without one b = 0, and features are not centred.
-        class-weight WEIGHTS: balanced, or weights of classes in the cost, as in cat=2,dog=.5; the
-            others weigh 1, and 0 leaves a class out.
         penalty-factors FILE|COLUMN=X: A file with the factor of each feature's penalty, or those of
             some features, as in age=0,site=0; the others are 1, and 0 is not penalised.
-
-    Search:
-        tol X: Relative gap to the optimum to prove for each λ.
-        max-passes N: Maximum number of passes over the rows for each λ.
-        folds N: Cross-validation folds used to choose λ; 0 uses the validation rows.
-        scoring NAME: Metric to choose λ by: accuracy, neg_log_loss, roc_auc, f1_macro, …
-        rule NAME: best, or one-standard-error: the largest λ within one standard error of the best.
-        refit/no-refit: Fit the chosen λ to the training and validation rows together in the end.
     """
     engine = opt.chosen_engine(arithmetic)
-    check_path_options(penalty, scoring, rule, scaling, tol, max_passes, folds)
-    weighing = opt.parse_class_weight(class_weight)
-    factors = opt.parse_penalty_factors(penalty_factors)
+    how = search.checked(penalty, scaling)
+    how["penalty_factors"] = opt.parse_penalty_factors(penalty_factors)
     command = command_in_force(context)
     with training_in(out, checkpoints, command, data, overwrite=overwrite) as checkpoint:
         splits = opt.load_splits(data)
         default = penalty == opt.PenaltyOptions()
-        l2s = 20 if default else penalty.values(weight_sum(splits.train, weighing))
-        sparse: dict[str, Any] = {}
+        l2s = 20 if default else penalty.values(weight_sum(splits.train, how["class_weight"]))
         if l1 is not None or l1_ratio != 1.0 or grouped:
             l1s = 20 if l1 == "auto" else l1 and opt.parse_values("--l1", l1)
-            sparse = {"l1": l1s, "l1_ratio": l1_ratio, "grouped": grouped}
+            how |= {"l1": l1s, "l1_ratio": l1_ratio, "grouped": grouped}
             l2s = None if default else l2s
         opt.note_estimate(splits, engine)
         with output.progress_bar("solving", "λ") as show:
-            how: dict[str, Any] = {"folds": folds, "scoring": scoring, "rule": rule, "tol": tol}
-            how |= {"refit": refit}
-            how |= {"max_passes": max_passes, "scaling": scaling, "engine": engine}
-            how |= {"intercept": intercept, "class_weight": weighing} | sparse
-            how |= {"penalty_factors": factors}
-            path = solver.solve_path(splits, l2s, on_progress=show, checkpoint=checkpoint, **how)
-        path = replace(path, command=opt.as_loaded(command, splits))
-        finish_path(path, checkpoint, splits, as_json=json)
-    if path.interrupted:
-        saved = f"the {len(path.models)} largest λ were solved and saved"
-        output.note(f"interrupted; {saved}; resume with: {checkpoint.command}")
-        raise typer.Exit(interrupt.exit_code())
+            how |= {"engine": engine, "on_progress": show, "checkpoint": checkpoint}
+            path = solver.solve_path(splits, l2s, **how)
+        finish(
+            replace(path, command=opt.as_loaded(command, splits)), checkpoint, splits, as_json=json
+        )
 
 
 def parse_sizes(option: str, typed: str | None) -> list[float]:
@@ -160,19 +149,12 @@ def probe(
     context: typer.Context,
     *,
     penalty: opt.PenaltyOptions,
-    tol: float = 1e-6,
-    max_passes: int = 1000,
+    search: PathOptions,
+    folds_from: str | None = None,
     shots: str | None = None,
     fractions: str | None = None,
     repeats: int = 5,
-    folds: int = 0,
-    folds_from: str | None = None,
-    scoring: str = "accuracy",
-    rule: str = "best",
-    refit: bool = False,
     baselines: bool = False,
-    intercept: bool = True,
-    class_weight: str | None = None,
     data: opt.SetOptions,
     scaling: str = "auto",
     arithmetic: opt.EngineOptions,
@@ -194,23 +176,14 @@ def probe(
         onelayer probe --data acts.npz --labels y.npy --l2 1e-4:1:12 --tol 1e-4
         onelayer probe --data acts.npz --labels y.npy --shots 1,2,4,8,16 --repeats 5
 
-    Hyperparameters:
-        intercept/no-intercept: Fit a bias; without one b = 0, and features are not centred.
-        class-weight WEIGHTS: balanced, or weights of classes in the cost, as in cat=2,dog=.5; the
-            others weigh 1, and 0 leaves a class out.
-
     Search:
-        tol X: Relative gap to the optimum to prove for each λ.
-        max-passes N: Maximum number of passes over the rows for each λ.
-        shots VALUES: Training rows of each class, as in 1,2,4,8,16: what heads of so few rows do.
-        fractions VALUES: The same of fractions of the training rows, as in 0.01,0.1,1.
-        repeats N: How often shots or fractions are drawn.
-        folds N: Cross-validation folds used to choose λ; 0 uses the validation rows.
         folds-from FILE: File with the fold that holds each row out, −1 for none; those of the
             training rows choose λ.
-        scoring NAME: Metric to choose λ and rank sets by: accuracy, neg_log_loss, roc_auc, …
-        rule NAME: best, or one-standard-error: the largest λ within one standard error of the best.
-        refit/no-refit: Fit the chosen λ to the training and validation rows together in the end.
+        shots VALUES: Training rows of each class, as in 1,2,4,8,16: what heads of so few rows do.
+            With --groups of as many groups as there are.
+        fractions VALUES: The same of fractions of the training rows, as in 0.01,0.1,1; with
+            --groups of whole groups.
+        repeats N: How often shots or fractions are drawn.
         baselines/no-baselines: Measure nearest neighbours, class means and the majority class as
             well.
     """
@@ -219,42 +192,23 @@ def probe(
     if data.data is None:
         raise SettingsError("probe needs feature sets; name them with --data.")
     engine = opt.chosen_engine(arithmetic)
-    check_path_options(penalty, scoring, rule, scaling, tol, max_passes, folds)
-    if folds and folds_from is not None:
-        raise SettingsError("give either --folds or --folds-from, not both.")
-    few: dict[str, Any] = {"repeats": repeats}
-    few |= {"shots": [int(n) if n.is_integer() else n for n in parse_sizes("--shots", shots)]}
-    few |= {"fractions": parse_sizes("--fractions", fractions)}
-    weighing = opt.parse_class_weight(class_weight)
+    how = search.checked(penalty, scaling)
+    if folds_from is not None:
+        if search.folds:
+            raise SettingsError("give either --folds or --folds-from, not both.")
+        how["folds"] = read_labels(home_path(folds_from))
+    sizes = parse_sizes("--shots", shots)
+    how |= {"shots": [int(n) if n.is_integer() else n for n in sizes], "repeats": repeats}
+    how |= {"fractions": parse_sizes("--fractions", fractions), "baselines": baselines}
     command = command_in_force(context)
     with training_in(out, checkpoints, command, None, overwrite=overwrite) as checkpoint:
         sets = opt.load_sets(data)
-        default = penalty == opt.PenaltyOptions()
+        rows = weight_sum(sets.rows.train, how["class_weight"])
+        how["l2"] = 20 if penalty == opt.PenaltyOptions() else penalty.values(rows)
         with output.progress_bar("probing", "λ") as show:
-            suite = probe_sets(
-                sets,
-                l2=20 if default else penalty.values(weight_sum(sets.rows.train, weighing)),
-                folds=folds if folds_from is None else read_labels(home_path(folds_from)),
-                scoring=scoring,
-                rule=rule,  # type: ignore[arg-type]
-                refit=refit,
-                **few,
-                tol=tol,
-                max_passes=max_passes,
-                scaling=scaling,
-                intercept=intercept,
-                class_weight=weighing,
-                baselines=baselines,
-                engine=engine,
-                on_progress=show,
-                checkpoint=checkpoint,
-            )
-        suite = replace(suite, command=command)
-        finish_suite(suite, checkpoint, as_json=json)
-    if suite.interrupted:
-        saved = f"{len(suite.heads)} of {suite.sets} heads are saved"
-        output.note(f"interrupted; {saved}; resume with: {checkpoint.command}")
-        raise typer.Exit(interrupt.exit_code())
+            how |= {"engine": engine, "on_progress": show, "checkpoint": checkpoint}
+            suite = probe_sets(sets, **how)
+        finish(replace(suite, command=command), checkpoint, None, as_json=json)
 
 
 @command("Models")
@@ -286,9 +240,6 @@ def certify(
         l1 X: Penalty λ₁ Σ |W|. Default: the model's own.
         penalty-factors FILE|COLUMN=X: Factors of the features' penalties, as of solve. Default: the
             model's own.
-
-    Data:
-        trust: Read files that a run folder names outside of the current folder.
     """
     if l2 is not None:
         require_number("l2 (λ)", l2, "a finite number, 0 or above", least=0)
@@ -329,8 +280,6 @@ def suggest_learning_rate(
 
     Hyperparameters:
         batch-size N: Rows per batch.
-        intercept/no-intercept: Fit a bias; without one b = 0, and features are not centred.
-        class-weight WEIGHTS: balanced, or weights of classes in the cost, as in cat=2,dog=.5.
     """
     penalty.one(rows=1)
     require_whole("batch_size", batch_size, 1)

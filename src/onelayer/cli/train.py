@@ -86,8 +86,6 @@ def train(
 
     Hyperparameters:
         scaling VALUES: Feature scaling: auto, none, unit, standardize, or several of them.
-        class-weight WEIGHTS: balanced, or weights of classes in the cost, as in cat=2,dog=.5; the
-            others weigh 1, and 0 leaves a class out.
 
     Search:
         random N: Draw N settings instead of the whole grid: log-uniformly from a range low:high,

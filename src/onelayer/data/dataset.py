@@ -27,7 +27,13 @@ from onelayer.data.identity import column_names, match_columns, take_columns
 from onelayer.data.mapped import check_mapped
 from onelayer.data.progress import Log, print_line
 from onelayer.data.sparse import SparseRows, is_sparse, sparse_rows
-from onelayer.data.streaming import first_not_finite, iter_tiles, not_finite, stored_rows
+from onelayer.data.streaming import (
+    first_not_finite,
+    iter_tiles,
+    join_stored,
+    not_finite,
+    stored_rows,
+)
 from onelayer.data.weights import check_weights, near_one, numbers
 from onelayer.errors import DataError
 from onelayer.files.records import MAY_LACK, MaybeNone
@@ -457,8 +463,7 @@ class Splits:
 
     @property
     def train_and_validation(self) -> Dataset:
-        """Both parts as one data set, copied; rows that stay in their files are refused."""
-        self.check_in_memory()
+        """Both parts as one data set, copied; rows in files stay there."""
         parts, weights = (self.train, self.validation), None
         if any(part.weights is not None for part in parts):
             each = (np.ones(p.rows) if p.weights is None else p.weights for p in parts)
@@ -470,24 +475,19 @@ class Splits:
                 return None
             return (np.concatenate if sparse_rows(values[0]) is None else SparseRows.stack)(values)
 
-        return replace(
-            self.train,
-            X=both("X"),
-            y=both("y"),
-            ids=both("ids"),
-            groups=both("groups"),
-            offsets=both("offsets"),
-            weights=weights,
-            name=f"{self.train.name} and validation rows",
-        )
-
-    def check_in_memory(self) -> None:
-        """Raise `DataError` where training or validation rows stay in their files."""
-        if any(stored_rows(part.X) is not None for part in (self.train, self.validation)):
+        in_files = [one for part in parts if (one := stored_rows(part.X)) is not None]
+        if len(in_files) == 1:
             raise DataError(
-                f"{self.name}: training and validation rows that stay in their files cannot be "
-                "joined; load them into memory (stream=False, --no-stream)."
+                f"{self.name}: training and validation rows cannot be joined, because only one of "
+                "them stays in its files; load both alike with stream (--stream, --no-stream)."
             )
+        X: Any
+        order: Any
+        X, order = join_stored(in_files) if len(in_files) == 2 else (both("X"), slice(None))
+        own = {name: both(name) for name in ("y", "ids", "groups", "offsets")}
+        own |= {"weights": weights}
+        own = {name: None if values is None else values[order] for name, values in own.items()}
+        return replace(self.train, X=X, **own, name=f"{self.train.name} and validation rows")
 
 
 @dataclass(frozen=True)

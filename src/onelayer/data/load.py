@@ -180,20 +180,29 @@ def load(
 
 
 def load_for(
-    source: Any, card: SplitCard | None, names: Sequence[str] | None, **options: Any
+    source: Any,
+    card: SplitCard | None,
+    names: Sequence[str] | None,
+    image_shape: tuple[int, int, int] | None,
+    *,
+    whole: bool = True,
+    **options: Any,
 ) -> Splits | Dataset:
-    """Load rows for a model: the splits that it was made from, or else all rows as one data set."""
+    """Load rows for a model: the splits that it was made from, or else all rows as one data set.
+
+    Pictures are brought into the model's form. Unless `whole`, rows are split as the options say.
+    """
     given: dict[str, Any] = dict.fromkeys(_OPTIONS) | _DEFAULTS | options
     classes = tuple(given.pop("classes", ()))
-    found = _load_unsplit(source, given, classes, _BATCHES, progress=True, log=None)
+    found = _load_unsplit(source, given, classes, _BATCHES, True, None, image_shape)
     if isinstance(found, Splits):
         return found
-    whole, parts = found
-    if not parts:
-        whole = whole.with_features(names, "the model")
-        drawn = None if card is None else redraw(whole, card)
-        return whole if drawn is None else drawn
-    return _split(whole, parts, given)
+    rows, parts = found
+    if parts or not whole:
+        return _split(rows, parts, given)
+    rows = rows.with_features(names, "the model")
+    drawn = None if card is None else redraw(rows, card)
+    return rows if drawn is None else drawn
 
 
 def _split(
@@ -211,6 +220,7 @@ def _load_unsplit(
     batches: tuple[tuple[int, ...], tuple[int, ...]],
     progress: bool,
     log: Log | None,
+    image_shape: tuple[int, int, int] | None = None,
 ) -> Splits | tuple[Dataset, dict[str, Dataset]]:
     """The splits of a data set that has its own; else the rows to split, and the parts given."""
     _check(options)
@@ -244,7 +254,7 @@ def _load_unsplit(
     beside = {name: options[name] for name in _BESIDE if _is_column(options[name])}
     spec = ColumnSpec(take=take, drop=drop, id=options["id"], beside=beside)
     size = options["image_size"]
-    read = ReadOptions(say, parse_size(size), seed, progress, options["stream"], spec)
+    read = ReadOptions(say, parse_size(size), seed, progress, options["stream"], spec, image_shape)
     tables = _read_parts(source if path is None else path, options, read)
     whole, parts = _number(tables, classes, say)
     own = {

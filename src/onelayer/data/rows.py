@@ -62,6 +62,9 @@ class Rows:
     score_offsets: NDArray[np.floating] | None = None
     # Factor f ≥ 0 of each feature's penalty, λ Σ f ‖W_:d‖², (D,); None is 1 each. 0 is unpenalised.
     penalty_factors: NDArray[np.float64] | None = None
+    # Number of the group of each row, (N,), by which errors are clustered; None where rows have
+    # none, or none that tells them apart.
+    groups: NDArray[np.int64] | None = None
 
     @property
     def chosen(self) -> NDArray[np.int64] | slice:
@@ -104,6 +107,14 @@ class Rows:
         if self.score_offsets is None or self.index is None:
             return self.score_offsets
         return self.score_offsets[self.index]
+
+    @property
+    def row_groups(self) -> NDArray[np.int64] | None:
+        """Group of each row that a full pass visits, in its order; None without two groups."""
+        groups = self.groups
+        if groups is not None and self.index is not None:
+            groups = groups[self.index]
+        return None if groups is None or (groups == groups[0]).all() else groups
 
     @property
     def mass(self) -> float:
@@ -197,11 +208,13 @@ class Rows:
         if self.index is not None:
             return replace(self, index=self.index[start:stop])
         weights = None if self.weights is None else self.weights[start:stop]
+        groups = None if self.groups is None else self.groups[start:stop]
         stored: Any = stored_rows(self.X)
         rows = slice(start, stop)
         X = self.X[rows] if stored is None else stored.take(np.arange(len(stored))[rows])
         offsets = None if self.score_offsets is None else self.score_offsets[start:stop]
-        return replace(self, X=X, y=self.y[start:stop], weights=weights, score_offsets=offsets)
+        part = replace(self, X=X, y=self.y[start:stop], weights=weights)
+        return replace(part, groups=groups, score_offsets=offsets)
 
     def only(self, index: NDArray[np.int64]) -> Rows:
         """These rows alone, in this order; X is not copied."""
@@ -211,8 +224,11 @@ class Rows:
 def rows_of(dataset: Dataset, scaling: Scaling) -> Rows:
     """A data set as engines read it, scaled while it is read; nothing is copied."""
     width = dataset.image_shape[2] if dataset.image_shape else 0
+    groups = None
+    if dataset.groups is not None:
+        groups = np.unique(dataset.groups, return_inverse=True)[1]
     rows = Rows(dataset.X, dataset.y, scaling.scale, scaling.offset, None, dataset.weights, width)
-    return replace(rows, score_offsets=dataset.offsets)
+    return replace(rows, score_offsets=dataset.offsets, groups=groups)
 
 
 def rows_to_fit(

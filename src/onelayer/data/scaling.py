@@ -95,7 +95,7 @@ def fit_scaling(
     `max_value` > 0, the largest that a feature can have, is for "unit" and "auto", the weights (N,)
     of the rows for "standardize", which only centres a feature that is constant up to rounding, and
     unless `centre` none. The range of the features is found on the way; without a pass over rows in
-    files, in the first.
+    files, in some from all over them.
     """
     resolved = resolve_scaling(name, X, max_value)
     if (sparse := sparse_rows(X)) is not None:
@@ -104,7 +104,9 @@ def fit_scaling(
         scale = np.full(X.shape[1], 1.0 if resolved == "none" else 1.0 / max_value)
         every = _Span(X.shape[1])
         span = every if weights is None else _Span(X.shape[1])
-        for place, B in _blocks(X if stored_rows(X) is None else X[:SOME_ROWS]):
+        stored = stored_rows(X)
+        some = None if stored is None else stored.spread(SOME_ROWS)
+        for place, B in _blocks(X) if some is None else [(some, X[some])]:
             every.add(B, None)
             if weights is not None:
                 span.add(B, weights[place])
@@ -243,8 +245,9 @@ def _nonzero(X: Any, count: int) -> tuple[Any, NDArray[Any], NDArray[np.float64]
 
 
 def _some_rows(X: NDArray[np.generic], count: int = SOME_ROWS) -> NDArray[np.generic]:
-    """At most so many rows: from all over X, of files the first."""
-    return X[:count] if stored_rows(X) is not None else X[:: -(-len(X) // count)]
+    """About so many rows, from all over X."""
+    stored = stored_rows(X)
+    return X[:: -(-len(X) // count)] if stored is None else stored[stored.spread(count)]
 
 
 class _Span:

@@ -500,19 +500,70 @@ def fold_groups(data: Splits) -> NDArray[Any] | None:
     return None if keys is None or len(np.unique(keys)) == len(keys) else keys
 
 
-def nested_subsets(y: Indices, sizes: Sequence[float], seed: int | Sequence[int]) -> list[Indices]:
+def nested_subsets(
+    y: NDArray[Any],
+    sizes: Sequence[float],
+    seed: int | Sequence[int],
+    groups: NDArray[Any] | None = None,
+) -> list[Indices]:
     """For each size so many rows of each class, or a fraction of it, ascending.
 
-    A whole number counts rows, as many as there are at most; another one is a fraction, of which
-    each class gives at least a row. The smaller ones are part of the larger ones.
+    A whole number counts rows, as many as there are at most, and of rows of many labels those that
+    have each label; rows of one group come after rows of as many groups as there are. Another
+    number is a fraction, of which each class gives at least a row, or, with groups, of whole
+    groups. The smaller ones are part of the larger ones.
     """
-    classes = [*_shuffled_classes(y, np.random.default_rng(seed))]
+    rng = np.random.default_rng(seed)
+    if groups is not None and not all(isinstance(size, int) for size in sizes):
+        return _nested_groups(strata(y), groups, sizes, rng)
+    if y.ndim == 2 and all(isinstance(size, int) for size in sizes):
+        return _nested_labels(y, _apart(rng.permutation(len(y)), groups), sizes)
+    classes = [_apart(rows, groups) for rows in _shuffled_classes(strata(y), rng)]
     found = []
     for size in sizes:
         whole = isinstance(size, int)
         counts = (size if whole else max(1, int(size * len(rows) + 0.5)) for rows in classes)
         parts = [rows[:count] for rows, count in zip(classes, counts, strict=True)]
         found.append(np.sort(np.concatenate(parts)))
+    return found
+
+
+def _apart(rows: Indices, groups: NDArray[Any] | None) -> Indices:
+    """The rows in their order, but for the second of a group, which come after all first ones."""
+    if groups is None:
+        return rows
+    member = np.unique(groups[rows], return_inverse=True)[1]
+    order = np.argsort(member, kind="stable")
+    starts = np.flatnonzero(np.diff(member[order], prepend=-1))
+    before = np.empty(len(rows), np.int64)  # rows of its group that come before
+    before[order] = np.arange(len(rows)) - np.repeat(starts, np.bincount(member))
+    return rows[np.argsort(before, kind="stable")]
+
+
+def _nested_labels(y: NDArray[Any], order: Indices, sizes: Sequence[float]) -> list[Indices]:
+    """For each size rows in this order, until so many have each label; rare labels first."""
+    chosen, found = np.zeros(len(y), bool), []
+    for size in sizes:
+        for k in np.argsort(y.sum(axis=0, dtype=np.int64), kind="stable"):
+            left = order[(y[order, k] == 1) & ~chosen[order]]
+            chosen[left[: max(0, int(size) - int(y[chosen, k].sum()))]] = True
+        found.append(np.flatnonzero(chosen))
+    return found
+
+
+def _nested_groups(
+    y: Indices, groups: NDArray[Any], sizes: Sequence[float], rng: np.random.Generator
+) -> list[Indices]:
+    """For each fraction of the rows about so many in whole groups, first one of each class."""
+    member = np.unique(groups, return_inverse=True)[1]
+    place = rng.permutation(int(member.max()) + 1)[member]  # of each row's group in the order
+    first = np.unique([place[y == label].min() for label in np.unique(y)])
+    place = np.where(np.isin(place, first), place, place + len(place))
+    filled = np.cumsum(np.unique(place, return_counts=True)[1])
+    found = []
+    for size in sizes:
+        count = max(len(first), int(np.argmin(np.abs(filled - size * len(y)))) + 1)
+        found.append(np.flatnonzero(place <= np.unique(place)[count - 1]))
     return found
 
 

@@ -39,6 +39,9 @@ SCRATCH_BYTES = 2 << 20
 
 _HALF_EXPONENT = np.uint16(0x7C00)
 
+# Blocks by which all rows are judged.
+_SOME_BLOCKS = 16
+
 # So many tiles are in memory: one is read while the other is worked on.
 _BUFFERS = 2
 _NO_ROWS = np.zeros(0, np.int64)
@@ -101,6 +104,14 @@ class StoredRows(ABC):
     def known_fingerprints(self, rows: slice | Indices = slice(None)) -> Fingerprints | None:
         """64 bits of the values of some rows, (n,); None where one of them was never read."""
         return None
+
+    def spread(self, count: int) -> Indices:
+        """About so many rows from all over the files, ascending, in a few of the blocks."""
+        starts, ends = self.blocks[:-1], self.blocks[1:]
+        chosen = np.unique(np.linspace(0, len(starts) - 1, _SOME_BLOCKS).round().astype(np.int64))
+        each = -(-count // len(chosen))
+        places = [np.linspace(starts[i], ends[i] - 1, each).round() for i in chosen]
+        return np.unique(np.concatenate(places).astype(np.int64))
 
     def take(self, indices: NDArray[np.integer[Any]]) -> StoredRows:
         """These rows alone, ascending, still in their files; nothing is read."""
@@ -464,6 +475,48 @@ class _Subset(StoredRows):
 
     def known_fingerprints(self, rows: slice | Indices = slice(None)) -> Fingerprints | None:
         return self._base.known_fingerprints(self._indices[rows])
+
+
+class _Joined(StoredRows):
+    """Rows of several, one after another."""
+
+    def __init__(self, parts: Sequence[StoredRows]) -> None:
+        self._parts, first = parts, parts[0]
+        self._starts = np.cumsum([0, *map(len, parts)])
+        begins = [p.blocks[:-1] + at for p, at in zip(parts, self._starts, strict=False)]
+        blocks = np.concatenate([*begins, self._starts[-1:]])
+        super().__init__((int(blocks[-1]), first.shape[1]), first.dtype, blocks, first.where)
+
+    @contextmanager
+    def open(self) -> Iterator[Read]:
+        with ExitStack() as opened:
+            reads = [opened.enter_context(part.open()) for part in self._parts]
+
+            def read(start: int, into: NDArray[Any]) -> None:
+                for one, first, end in zip(reads, self._starts, self._starts[1:], strict=False):
+                    low, high = max(start, int(first)), min(start + len(into), int(end))
+                    if low < high:
+                        one(low - int(first), into[low - start : high - start])
+
+            yield read
+
+    def known_fingerprints(self, rows: slice | Indices = slice(None)) -> Fingerprints | None:
+        known = [part.known_fingerprints() for part in self._parts]
+        return None if any(k is None for k in known) else np.concatenate(known)[rows]  # type: ignore[arg-type]
+
+
+def join_stored(parts: Sequence[StoredRows]) -> tuple[StoredRows, Indices]:
+    """All rows of several, and which row of the parts, counted on, each of them is.
+
+    Parts of the same files are visited in the files' order, so that each is read once.
+    """
+    every = np.arange(sum(map(len, parts)))
+    subsets = [part for part in parts if isinstance(part, _Subset)]
+    if len(subsets) < len(parts) or len({id(part._base) for part in subsets}) > 1:
+        return _Joined(parts), every
+    numbers = np.concatenate([part._indices for part in subsets])
+    order = np.argsort(numbers, kind="stable")
+    return subsets[0]._base.take(numbers[order]), order
 
 
 class ChosenColumns(StoredRows):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 from onelayer.engines.base import Engine
 from onelayer.engines.native import NativeEngine
@@ -51,6 +52,12 @@ def make_engine(
         >>> make_engine().name
         'native'
     """
+    place = device or os.environ.get(DEVICE_VARIABLE) or "auto"
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]+)?", place):
+        whose = "device" if device else DEVICE_VARIABLE
+        raise SettingsError(
+            f"{whose} must be auto, cpu, cuda, cuda:N or mps, but {place!r} was given."
+        )
     if threads is not None and threads < 1:
         raise SettingsError(f"threads must be 1 or above, but {threads} was given.")
     if name == "torch":
@@ -64,7 +71,6 @@ def make_engine(
                 "the engine torch needs PyTorch, which is not installed: pip install "
                 "'onelayer[torch]'."
             ) from error
-        place = device or os.environ.get(DEVICE_VARIABLE, "auto")
         made = make_torch_engine(threads, place, precision or "float32", distributed=distributed)
         return made or NativeEngine(threads)
     if distributed:

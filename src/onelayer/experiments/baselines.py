@@ -54,10 +54,11 @@ def measure_baselines(data: Splits, by: str, engine: Engine) -> tuple[Baseline, 
     train, rows = without_weightless(data.train), data.test
     asked = [metric_of(by)] if by not in IN_SCORES and _is_defined(metric_of(by), rows) else []
     asked += [metric_of("accuracy")] if rows.groups is not None else []
+    groups = rows_of(rows, _as_stored(rows)).row_groups
 
     def measured(name: str, S: Float64) -> Baseline:
         scored = scored_rows(rows.y, S, rows.weights)
-        return Baseline(name, score_of(scored), measure(asked, scored, groups=rows.groups))
+        return Baseline(name, score_of(scored, groups), measure(asked, scored, groups=rows.groups))
 
     votes = vote_scores(engine, train, rows, NEIGHBOURS)
     most = "label frequencies" if train.many_labels else "majority class"

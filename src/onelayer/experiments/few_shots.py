@@ -1,8 +1,11 @@
 """How well heads do on few labelled rows: scores over the number of rows, of one feature set.
 
 Of the training rows so many of each class are taken, or a fraction of each; the smaller draws are
-part of the larger ones, and each repeat draws anew, from the seed and the labels alone. Every draw
-gets the whole λ path, each solution proven.
+part of the larger ones, and each repeat draws anew, from the seed and the labels alone. Of rows in
+groups, such as patients, shots are of as many groups as there are, and fractions are of whole
+groups: so few labels would be spent on many patients, and a part of a cohort is a part of its
+patients. Of many labels a row each label gets so many rows that have it. Every draw gets the whole
+λ path, each solution proven.
 
 For each size one λ is chosen for all repeats, by the mean over them of the score on validation rows
 that are as few: as many of each class, drawn in the same way. Folds of one row a class cannot be
@@ -27,8 +30,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from onelayer.data.classes import strata
-from onelayer.data.dataset import Splits
+from onelayer.data.dataset import Dataset, Splits
 from onelayer.data.rows import Rows, rows_of, rows_to_fit, weights_to_fit
 from onelayer.data.scaling import Scaling
 from onelayer.data.split import nested_subsets
@@ -75,24 +77,19 @@ class Draws:
 
     def check(self, y: NDArray[Any], class_names: Sequence[str]) -> None:
         """Raise `DataError` for a class with fewer training rows than shots."""
-        if y.ndim == 2:
-            if any(isinstance(size, int) for size in self.sizes):
-                raise DataError(
-                    "shots are rows of each class, but these rows have many labels; take fractions "
-                    "(--fractions)."
-                )
-            return
-        counts = np.bincount(y, minlength=len(class_names))
+        many = y.ndim == 2
+        counts = y.sum(axis=0) if many else np.bincount(y, minlength=len(class_names))
         most = max((size for size in self.sizes if isinstance(size, int)), default=0)
-        if (few := int(counts.argmin())) is not None and counts[few] < most:
+        few, kind = int(counts.argmin()), "label" if many else "class"
+        if counts[few] < most:
             raise DataError(
-                f"{most} shots need as many training rows of every class, but the class "
+                f"{most} shots need as many training rows of every {kind}, but the {kind} "
                 f"{class_names[few]!r} has {counts[few]}; take fewer shots, or fractions."
             )
 
-    def rows(self, y: NDArray[Any], repeat: int, *of: int) -> list[NDArray[np.int64]]:
+    def rows(self, part: Dataset, repeat: int, *of: int) -> list[NDArray[np.int64]]:
         """The rows of each size in a repeat."""
-        return nested_subsets(strata(y), self.sizes, (self.seed, repeat, *of))
+        return nested_subsets(part.y, self.sizes, (self.seed, repeat, *of), part.groups)
 
 
 @dataclass(frozen=True)
@@ -125,8 +122,8 @@ def learn_from_few(
 ) -> tuple[FewShots, ...]:
     """Each size's heads and scores; it goes on from a `start`, and gives each state to `keep`."""
     data, fitted, _ = rows_to_fit(data, scaling, class_weight, intercept=intercept)
-    fits = [draws.rows(data.train.y, repeat) for repeat in range(draws.repeats)]
-    held_out = [draws.rows(data.validation.y, repeat, 1) for repeat in range(draws.repeats)]
+    fits = [draws.rows(data.train, repeat) for repeat in range(draws.repeats)]
+    held_out = [draws.rows(data.validation, repeat, 1) for repeat in range(draws.repeats)]
     found = [] if start is None else [*start.found]
     for place in range(len(found), len(draws.sizes)):
         one = _Size(data, fitted, engine, choice, target, intercept, class_weight, on_solution)

@@ -120,9 +120,11 @@ def probe(
             the bootstrap draws whole groups.
         weights: weight ≥ 0 of each row, an array (N,) or a file; rows of weight 0 are left out.
         l2: values of λ, or how many the data of each set give; see `solve_path`.
-        shots: training rows of each class, as in [1, 2, 4, 8, 16]: what heads of so few rows do,
-            `Head.few_shots`. λ is chosen by as few validation rows; see docs/guide/probes.md.
-        fractions: the same of fractions of the training rows of each class, as in [0.01, 0.1, 1].
+        shots: training rows of each class or label, as in [1, 2, 4, 8, 16]: what heads of so few
+            rows do, `Head.few_shots`. λ is chosen by as few validation rows. With groups they are
+            of as many groups as there are; see docs/guide/probes.md.
+        fractions: the same of fractions of the training rows of each class, as in [0.01, 0.1, 1];
+            with groups, of whole groups.
         repeats: how often shots or fractions are drawn, ≥ 1, nested and by `split_seed`.
         folds: stratified folds of the training rows to choose λ by; 0 takes the validation rows. Or
             folds of your own, of which those of the training rows count: the fold that holds each

@@ -200,11 +200,38 @@ def bootstrap(
     ]
 
 
-def standard_error(figure: Figure, y: NDArray[np.int64], weights: Float64 | None = None) -> float:
-    """The standard error of a figure, by leaving out blocks of rows in turn (the jackknife)."""
-    blocks = _blocks(_strata(y, None)[0])
+def standard_error(
+    figure: Figure,
+    y: NDArray[np.int64],
+    weights: Float64 | None = None,
+    groups: NDArray[np.int64] | None = None,
+) -> float:
+    """The standard error of a figure, by leaving out blocks of rows in turn (the jackknife).
+
+    Of rows in groups a block is of whole groups.
+    """
+    strata, place = _strata(y, groups)
+    blocks = _blocks(strata)[place]
     own = (np.ones(len(y)) if weights is None else weights)[:, None]
     return _error(_without(figure, own, blocks))
+
+
+def clustered_error(x: Float64, weights: Float64, groups: NDArray[np.int64]) -> float:
+    """The standard error of a weighted mean m of x (N,) over rows of which whole groups are drawn.
+
+        √(G / (G − 1) Σ_g (Σ_{i in g} wᵢ (xᵢ − m))²) / Σ w        G groups
+
+    Source: Liang & Zeger (1986), Longitudinal data analysis using generalized linear models.
+
+    Example:
+        >>> x = np.array([1.0, 1.0, 0.0, 0.0])
+        >>> float(clustered_error(x, np.ones(4), np.array([0, 0, 1, 1])))
+        0.5
+    """
+    w = weights / weights.sum()
+    sums = np.bincount(groups, w * (x - w @ x))
+    G = np.count_nonzero(np.bincount(groups, w))
+    return math.sqrt(G / (G - 1.0) * float((sums**2).sum())) if G > 1 else math.nan
 
 
 def _without(figure: Figure, own: Float64, blocks: NDArray[np.int64]) -> Float64:

@@ -20,18 +20,10 @@ from onelayer.report.model_tables import (
     model_table,
     strongest_table,
 )
-from onelayer.report.path_summary import scores_of, summarise_path
 from onelayer.report.render import fill_template
-from onelayer.report.summary import early_end
+from onelayer.report.summary import scores_of, summarise_path
 from onelayer.report.table import Table
-from onelayer.report.tables import (
-    accuracy_table,
-    best_on_test,
-    path_table,
-    ranking_table,
-    shots_table,
-    suite_table,
-)
+from onelayer.report.tables import record_sentences, record_tables
 from onelayer.report.weight_images import picture_uri, templates_of
 from onelayer.solver import Path
 from onelayer.training.result import Result
@@ -45,11 +37,8 @@ MOST_DOTS = 12
 
 
 def record_text(record: Result | Path | Suite) -> str:
-    """The table of a record as the terminal shows it."""
-    tables = [_table(record)]
-    if isinstance(record, Suite) and any(head.few_shots for head in record.heads):
-        tables.append(shots_table(record))
-    return _text(tables, _sentences(record))
+    """A record as the terminal shows it."""
+    return _text(record_tables(record), record_sentences(record))
 
 
 def _text(tables: Sequence[Table], words: Sequence[str]) -> str:
@@ -61,36 +50,21 @@ def _text(tables: Sequence[Table], words: Sequence[str]) -> str:
     return "\n".join([*lines, *map(printable, words)])
 
 
-def _sentences(record: Result | Path | Suite) -> tuple[str, ...]:
-    if isinstance(record, Path | Suite):
-        return record.verdict
-    early = early_end(record, record.ranking[0].positions)
-    return tuple(filter(None, (best_on_test(record), early)))
-
-
-def _table(record: Result | Path | Suite) -> Table:
-    if isinstance(record, Path):
-        return path_table(record)
-    if isinstance(record, Suite):
-        return suite_table(record)
-    return accuracy_table(record) if record.reported else ranking_table(record)
-
-
 def record_html(record: Result | Path | Suite) -> str:
     """The table of a record, and a chart of what its choice is made by."""
+    chart: dict[str, Any] | None
     if isinstance(record, Path):
-        return _html(_table(record), chart=_scores(record), words=_sentences(record))
-    if isinstance(record, Suite):
+        chart = _scores(record)
+    elif isinstance(record, Suite):
         by = record.choice.by
         scored = [(h.name, scores_of(h.best.held_out, by).of(by)) for h in record.ranking]
-        figures = [(name, score.mean, score.error) for name, score in scored[:MOST_DOTS]]
-        unit = f"held-out {record.choice.metric.axis}"
+        figures = [(name, score.mean, score.error) for name, score in scored]
+        chart = _dots(f"held-out {record.choice.metric.axis}", figures)
     else:
-        ranked = [one for one in record.ranking if math.isfinite(one.mean)][:MOST_DOTS]
+        ranked = [one for one in record.ranking if math.isfinite(one.mean)]
         figures = [(one.name, 100 * one.mean, 100 * one.sd) for one in ranked]
-        unit = "validation accuracy / %"
-    chart = _dots(unit, figures) if len(figures) > 1 else None
-    return _html(_table(record), chart=chart, words=_sentences(record))
+        chart = _dots("validation accuracy / %", figures)
+    return _html(*record_tables(record), chart=chart, words=record_sentences(record))
 
 
 def _scores(path: Path) -> dict[str, Any] | None:
@@ -147,8 +121,11 @@ def _html(
     )
 
 
-def _dots(unit: str, figures: Sequence[tuple[str, float, float]]) -> dict[str, Any]:
-    """One row a setting: a dot at the mean, a bar of ± 1 sd."""
+def _dots(unit: str, figures: Sequence[tuple[str, float, float]]) -> dict[str, Any] | None:
+    """One row for each of the first: a dot at the mean, a bar of ± 1 sd; None for a single one."""
+    if len(figures) < 2:
+        return None
+    figures = figures[:MOST_DOTS]
     low = min(mean - sd for _, mean, sd in figures)
     high = max(mean + sd for _, mean, sd in figures)
     left = 140

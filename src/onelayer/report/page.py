@@ -12,13 +12,13 @@ from pathlib import Path
 from onelayer.report import summary, tables
 from onelayer.report.chart import Axis, Chart, Dot, dot_chart
 from onelayer.report.conclusions import learning_rate_section, penalty_section
-from onelayer.report.mistakes import mistakes_section
 from onelayer.report.path_page import path_page
 from onelayer.report.render import TEMPLATES, Page, Section, make_page, write_page
 from onelayer.report.selection import best_section
 from onelayer.report.settings import (
     confusion_section,
     distance_section,
+    mistakes_section,
     reliability_section,
     settings_section,
     weights_section,

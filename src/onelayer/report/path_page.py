@@ -11,12 +11,18 @@ import numpy as np
 
 from onelayer.model.metrics import Metric
 from onelayer.report.chart import Axis, Chart, Curve, Level, Marks, is_wide, l2_axis, line_chart
-from onelayer.report.mistakes import mistakes_section
 from onelayer.report.model_tables import feature_name
-from onelayer.report.path_summary import Estimate, PathLine, Scores, best_line, summarise_path
 from onelayer.report.render import TEMPLATES, Page, Section, make_page
-from onelayer.report.settings import weights_section
-from onelayer.report.summary import plural, standard_error
+from onelayer.report.settings import mistakes_section, weights_section
+from onelayer.report.summary import (
+    Estimate,
+    PathLine,
+    Scores,
+    best_line,
+    plural,
+    standard_error,
+    summarise_path,
+)
 from onelayer.report.tables import path_table
 from onelayer.report.weight_images import MOST_FRAMES, TemplateGrid, TemplateRow
 from onelayer.solver import Path
@@ -52,6 +58,11 @@ class PathFigures:
         folds = self.path.folds
         return f"held out, {folds} folds" if folds else "validation"
 
+    @property
+    def error_words(self) -> str:
+        """What stands behind the ± of scores on those rows."""
+        return standard_error(self.path.folds, self.path.held_out[0][0].groups)
+
 
 def path_page(path: Path) -> Page:
     """What the page of a λ path shows; sections that the record does not allow are left out."""
@@ -81,7 +92,7 @@ def curves_section(figures: PathFigures) -> Section:
         charts=path_charts(figures),
         note=f"To the right {symbol} is larger and W is shrunk more. The upright line is the "
         f"chosen {symbol}; bands are ± {standard_error(0)} for the training rows, ± "
-        f"{standard_error(figures.path.folds)} for those held out{ring}.",
+        f"{figures.error_words} for those held out{ring}.",
     )
 
 
@@ -276,7 +287,7 @@ def _choosing(figures: PathFigures) -> str:
         else f"{path.held_out[0][0].rows:,} validation rows"
     )
     what = f"{'highest' if by.greater else 'lowest'} {by.title}"
-    top = f"{_score(best.held_out, by)} ({standard_error(path.folds)})"
+    top = f"{_score(best.held_out, by)} ({figures.error_words})"
     top += f" at {figures.named(best.strength)}"
     if path.choice.rule != ONE_ERROR:
         return f"{path.symbol} is chosen for the {what} on the {rows}: {top}."

@@ -1,4 +1,4 @@
-"""Sections on each setting alone: curves, distance from the optimum, confusion, reliability, W."""
+"""Sections on one setting or model: curves, distance from the optimum, confusion, mistakes, W."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from onelayer.data.dataset import DataCard
 from onelayer.model.certificate import Certificate
-from onelayer.model.evaluation import pairs_of
+from onelayer.model.evaluation import Mistakes, pairs_of
 from onelayer.model.model import Model
 from onelayer.report import model_tables, summary
 from onelayer.report.chart import (
@@ -27,10 +28,10 @@ from onelayer.report.chart import (
     is_wide,
     line_chart,
 )
-from onelayer.report.render import Section
+from onelayer.report.render import Picture, Section
 from onelayer.report.summary import Records, SettingSummary, Spread
 from onelayer.report.table import Cell, Column, make_table, spread_cell
-from onelayer.report.weight_images import MOST_CLASSES
+from onelayer.report.weight_images import MOST_CLASSES, picture_uri, pictures_of
 from onelayer.training.result import Result
 
 EPOCHS = Axis("epoch", "epoch {:g}", whole=True)
@@ -324,6 +325,40 @@ def reliability_section(records: Records) -> Section | None:
         ),
         charts=(chart,),
         note="Test rows in bins of the confidence of their prediction, one run of each setting.",
+    )
+
+
+def mistakes_section(mistakes: Mistakes | None, card: DataCard, name: str) -> Section | None:
+    """The test rows that the model of this name gets wrong with the most confidence; or None."""
+    if mistakes is None or not len(mistakes.rows):
+        return None
+    lines = [
+        (
+            str(row) if mistakes.ids is None else mistakes.ids[i],
+            card.class_names[mistakes.true[i]],
+            card.class_names[mistakes.predicted[i]],
+            # One that is not 1 is never called 100 %.
+            f"{100 * p:.1f} %" if (p := float(mistakes.confidence[i])) < 0.9995 else "> 99.9 %",
+        )
+        for i, row in enumerate(mistakes.rows)
+    ]
+    text = f"The test rows that {name} gets wrong with the most confidence."
+    note = "" if mistakes.ids is not None else "Test rows are numbered from 0."
+    pictures, table = [], None
+    if mistakes.images is not None and card.image_shape is not None:
+        uris = map(picture_uri, pictures_of(mistakes.images, card.image_shape))
+        pictures = [Picture(uri, *line) for uri, line in zip(uris, lines, strict=True)]
+        note = f"Point at a picture to see which row it is. {note}"
+    else:
+        words = [Column(name, words=True) for name in ("true class", "predicted class")]
+        table = make_table("Confident mistakes", ["row", *words, "probability"], lines[:12])
+    return Section(
+        anchor="mistakes",
+        heading="Confident mistakes",
+        text=(text,),
+        pictures=tuple(pictures),
+        table=table,
+        note=note,
     )
 
 

@@ -22,11 +22,10 @@ from onelayer.report.chart import (
     l2_axis,
     line_chart,
 )
-from onelayer.report.path_summary import Estimate, scores_of
 from onelayer.report.render import Page, Section, make_page
 from onelayer.report.selection import ramp_of
 from onelayer.report.settings import weights_section
-from onelayer.report.summary import plural
+from onelayer.report.summary import Estimate, plural, scores_of
 from onelayer.report.tables import (
     baseline_table,
     interval_kind,
@@ -157,12 +156,12 @@ def shots_section(figures: SuiteFigures) -> Section | None:
         return None
     metric, first = shots_metric(suite), heads[0].few_shots
     in_shots, repeats = first[0].shots is not None, max(few.repeats for few in first)
-    unit = 1.0 if in_shots else 100.0
+    unit, kind = 1.0 if in_shots else 100.0, "label" if suite.data.many_labels else "class"
     curves = [_shots_curve(head, metric, unit) for head in heads[:MOST_PATHS]]
     sizes = sorted({unit * few.size for head in heads[:MOST_PATHS] for few in head.few_shots})
     of_all = heads[0].test_of(metric.name) or heads[0].test_of("accuracy") or (math.nan,)
     words = f"{heads[0].name}, all {suite.data.train_rows:,} rows"
-    title = "training rows of each class" if in_shots else "training rows / %"
+    title = f"training rows of each {kind}" if in_shots else "training rows / %"
     axis = Axis(
         f"{title}, log scale",
         "{:g} shots" if in_shots else "{:g} %",
@@ -183,7 +182,7 @@ def shots_section(figures: SuiteFigures) -> Section | None:
         marks=Marks(levels=(Level(metric.factor * of_all[0], words, 0),)),
     )
     text = (
-        f"Mean over {plural(repeats, 'draw')} of the training rows, every class alike; smaller "
+        f"Mean over {plural(repeats, 'draw')} of the training rows, every {kind} alike; smaller "
         "draws are part of larger ones. For each size one λ serves all draws: the best by their "
         f"mean {suite.choice.metric.title} on as many validation rows. The test rows had no say."
     )

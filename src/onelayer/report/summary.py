@@ -1,4 +1,4 @@
-"""Figures of a result over seeds, and the words that pages share.
+"""Figures of a result over seeds and of a λ path, and the words that pages share.
 
 Everything here counts and averages what the result already holds; nothing is trained, predicted
 or read again. Accuracies are percentages and their differences percentage points.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from onelayer.data.dataset import DataCard
 from onelayer.data.scaling import Scaling
+from onelayer.model.metrics import metric_of
 from onelayer.report.chart import unique_slugs
+from onelayer.solver import Path, Score
+from onelayer.solver.selection import IN_SCORES, mean_score
 from onelayer.training.result import Outcome, RankedSetting, ReportedFigures, Result, Status
 
 # A setting is said to be chaotic when its test accuracy moves by more than this between seeds
@@ -39,9 +43,10 @@ ENDINGS: dict[Status, str] = {
 OVER_SEEDS = "± standard deviation over seeds"
 
 
-def standard_error(folds: int) -> str:
-    """What stands behind the ± of a score over folds, or of one over its rows, for 0 folds."""
-    return f"standard error over {folds} folds" if folds else "standard error over rows"
+def standard_error(folds: int, groups: int | None = None) -> str:
+    """What stands behind the ± of a score over folds, or, for 0 folds, over groups or rows."""
+    units = f"{folds} folds" if folds else f"{groups:,} groups" if groups else "rows"
+    return f"standard error over {units}"
 
 
 @dataclass(frozen=True)
@@ -390,3 +395,120 @@ def number(value: float | None, form: str = ".2f") -> str:
 def share_of_rows(counts: NDArray[np.int64]) -> NDArray[np.float64]:
     """Percent of each true class that is predicted as each class."""
     return np.asarray(100.0 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1))
+
+
+# How a solution ended that has what was asked for; for λ = 0 there is nothing to prove.
+PROVEN, CONVERGED = "proven", "converged"
+
+STATUSES = {
+    "optimal": PROVEN,
+    "passes": "passes ran out",
+    "rounding": "float64's limit",
+    "interrupted": "interrupted",
+}
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean and its standard error: of one score that of its rows, of folds that of the mean."""
+
+    mean: float
+    error: float = 0.0
+
+    @property
+    def low(self) -> float:
+        """One standard error under the mean."""
+        return self.mean - self.error
+
+    @property
+    def high(self) -> float:
+        """One standard error above the mean."""
+        return self.mean + self.error
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Accuracy in percent and loss in nats on the same rows, and another metric in its unit."""
+
+    accuracy: Estimate
+    loss: Estimate
+    value: Estimate | None = None
+
+    def of(self, by: str) -> Estimate:
+        """One of them: accuracy, log loss, or the metric that λ was chosen by."""
+        name = IN_SCORES.get(by, "value")
+        found: Estimate = getattr(self, name)
+        return found
+
+
+@dataclass(frozen=True)
+class PathLine:
+    """One λ of a path, or one λ₁."""
+
+    strength: float  # λ₁, or λ where there is none
+    passes: int
+    cost: float
+    gap: float  # bound on J − J*, nats; infinite for λ = 0, where none exists
+    norm: float
+    features: int  # whose weights are not 0
+    train: Scores
+    held_out: Scores  # on the rows that λ is chosen by
+    status: str
+    tol: float  # relative gap that was asked for
+    chosen: bool
+
+    @property
+    def bounded(self) -> bool:
+        """Whether there is a bound."""
+        return math.isfinite(self.gap)
+
+    @property
+    def trouble(self) -> bool:
+        """Whether less was reached than was asked for."""
+        return self.status not in (PROVEN, CONVERGED)
+
+    @property
+    def relative_gap(self) -> float:
+        """Share of the cost that may still be saved, gap / J; a cost of 0 has all been saved."""
+        return self.gap / max(self.cost, sys.float_info.min)
+
+
+def summarise_path(path: Path) -> tuple[PathLine, ...]:
+    """Gather the figures of every λ."""
+    lines = []
+    scored = zip(path.models, path.train, path.held_out, strict=True)
+    for position, (model, train, held_out) in enumerate(scored):
+        proof = model.require_certificate()
+        unproven = model.settings["status"] == "optimal" and math.isinf(proof.gap)
+        line = PathLine(
+            strength=proof.strength,
+            passes=model.settings["passes"],
+            cost=proof.cost,
+            gap=proof.gap,
+            norm=float(np.linalg.norm(model.W)),
+            features=int(model.W.any(axis=0).sum()),
+            train=scores_of((train,), path.choice.by),
+            held_out=scores_of(held_out, path.choice.by),
+            status=CONVERGED if unproven else STATUSES[model.settings["status"]],
+            tol=model.settings["tol"],
+            chosen=position == path.chosen,
+        )
+        lines.append(line)
+    return tuple(lines)
+
+
+def best_line(lines: Sequence[PathLine], by: str) -> PathLine:
+    """The line with the best held-out score, whether or not it was chosen; of equals the first."""
+    sign = 1.0 if metric_of(by).greater else -1.0
+    return max(lines, key=lambda line: sign * line.held_out.of(by).mean)
+
+
+def scores_of(scores: Sequence[Score], by: str = "accuracy") -> Scores:
+    """Figures of one score or over folds, as the choice of λ weighs them."""
+
+    def estimate(name: str) -> Estimate:
+        factor = metric_of(name).factor
+        return Estimate(*(factor * of for of in mean_score(scores, name)))
+
+    value = None if by in IN_SCORES else estimate(by)
+    return Scores(estimate("accuracy"), estimate("log_loss"), value)

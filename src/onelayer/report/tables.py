@@ -10,13 +10,50 @@ from onelayer.model.intervals import WILSON, interval_words
 from onelayer.model.metrics import Metric, metric_of
 from onelayer.objective.gradcheck import GradientCheck
 from onelayer.report import summary
-from onelayer.report.path_summary import Estimate, PathLine, scores_of, summarise_path
-from onelayer.report.summary import OVER_SEEDS, SettingSummary, number
+from onelayer.report.selection import select_setting
+from onelayer.report.summary import (
+    OVER_SEEDS,
+    Estimate,
+    PathLine,
+    SettingSummary,
+    number,
+    scores_of,
+    summarise_path,
+)
 from onelayer.report.table import Cell, Column, Table, Where, make_table, spread_cell
 from onelayer.solver import LearningRateBounds, Path
 from onelayer.solver.selection import IN_SCORES
 from onelayer.training.result import RankedSetting, Result
 from onelayer.training.suite import Baseline, Head, Suite
+
+
+def record_tables(record: Result | Path | Suite) -> list[Table]:
+    """The tables that terminals and notebooks show of a record."""
+    if isinstance(record, Path):
+        return [path_table(record)]
+    if isinstance(record, Result):
+        ranked = len(record.settings) > 1 and not record.gradient_checks
+        return [ranking_table(record) if ranked else accuracy_table(record)]
+    tables = [suite_table(record)]
+    tables += [shots_table(record)] if any(head.few_shots for head in record.heads) else []
+    return tables + ([baseline_table(record)] if record.best.baselines else [])
+
+
+def record_sentences(record: Result | Path | Suite) -> list[str]:
+    """What is to be said below them; of the reproduction nothing."""
+    if not isinstance(record, Result):
+        return [*record.verdict]
+    if record.gradient_checks:
+        return []
+    found = []
+    if len(record.settings) > 1:
+        selection = select_setting(record)
+        found += [best_on_test(record), "" if selection is None else selection.edges]
+    elif len(record.runs) == 1:
+        test = accuracy_on_test(record, [0])
+        found.append(f"test accuracy: {test}" if test else "")
+        found += [proof.sentence for proof in record.certificates]
+    return [*filter(None, [*found, summary.early_end(record, record.ranking[0].positions)])]
 
 
 def accuracy_table(result: Result) -> Table:
@@ -240,9 +277,9 @@ def path_table(path: Path) -> Table:
         columns.insert(-1, Column(held_out, group=metric.axis, short="held-out"))
     if path.is_sparse:
         columns.insert(6, "features")
-    chosen = f"chosen by {metric.title} on {rows}, rule {path.choice.rule}"
+    chosen = f"◄ chosen by {metric.title} on {rows}, rule {path.choice.rule}"
     title = f"Optimum of each {path.symbol}; {chosen}"
-    note = f"± {summary.standard_error(path.folds)}"
+    note = f"± {summary.standard_error(path.folds, path.held_out[0][0].groups)}"
     rows_of_l2 = [_path_row(line, metric, sparse=path.is_sparse) for line in lines]
     return make_table(title, columns, rows_of_l2, path.chosen, note)
 
@@ -266,7 +303,8 @@ def suite_table(suite: Suite) -> Table:
     rows_of_heads = [_head_row(head, suite.choice.by, metric, names) for head in suite.ranking]
     rows = f"{suite.folds} folds" if suite.folds else "the validation rows"
     title = f"Feature sets by {suite.choice.metric.title} on {rows}"
-    note = f"± {summary.standard_error(suite.folds)}; {interval_kind(suite)}"
+    over = summary.standard_error(suite.folds, suite.best.best.held_out[0].groups)
+    note = f"± {over}; {interval_kind(suite)}"
     return make_table(title, columns, rows_of_heads, 0, note)
 
 
@@ -390,7 +428,7 @@ def _mean_cell(found: tuple[float, float] | None, metric: Metric) -> Cell:
 
 
 def _path_row(line: PathLine, metric: Metric, *, sparse: bool) -> list[Cell | str]:
-    status = f"{'◄ chosen, ' * line.chosen}{line.status}"
+    status = f"{line.status}{' ◄' * line.chosen}"
     return [
         f"{line.strength:.3g}",
         str(line.passes),

@@ -18,6 +18,7 @@ from onelayer.files.records import MAY_LACK
 from onelayer.model.intervals import (
     GROUPED,
     WILSON,
+    clustered_error,
     interval_words,
     standard_error,
     wilson_interval,
@@ -40,19 +41,23 @@ Part = tuple[Rows | None, Rows]
 
 @dataclass(frozen=True)
 class Score:
-    """Loss and accuracy of a model on some rows, with their standard errors over the rows.
+    """Loss and accuracy of a model on some rows, with their standard errors.
+
+    They are over the rows, or over groups of rows, where the data have some: rows of one patient
+    say less than as many rows of different ones.
 
     Attributes:
         loss: mean cross-entropy, nats.
         loss_error: its standard error.
         accuracy: fraction of rows classified right.
-        accuracy_error: its standard error, √(a (1 − a) / n).
+        accuracy_error: its standard error, √(a (1 − a) / n), or clustered by group.
         rows: n, the number of rows. Where they have weights, means are by weight, and errors take
             (Σ w)² / Σ w² for n (Kish 1965).
         value: of the metric that λ is chosen by, where it is another one; else None.
-        value_error: its standard error, by leaving out blocks of rows; None on the training rows
-            and on too few rows.
+        value_error: its standard error, by leaving out blocks of rows, or of groups; None on the
+            training rows and on too few rows.
         effective_rows: (Σ w)² / Σ w²; None where rows have no weights.
+        groups: number of groups that errors are over; None where they are over rows.
     """
 
     loss: float
@@ -63,6 +68,7 @@ class Score:
     value: float | None = field(default=None, metadata=MAY_LACK)
     value_error: float | None = field(default=None, metadata=MAY_LACK)
     effective_rows: float | None = field(default=None, metadata=MAY_LACK)
+    groups: int | None = field(default=None, metadata=MAY_LACK)
 
     def __post_init__(self) -> None:
         # From a file they may be anything.
@@ -101,7 +107,8 @@ def score(
 ) -> tuple[Score, ...]:
     """Score weights and biases, each in the type of its W, several in one pass over the rows.
 
-    A metric that is neither accuracy nor log loss takes another pass for each.
+    A metric that is neither accuracy nor log loss, and errors over groups, take another pass for
+    each. Without `errors` those of metrics and of groups are left out.
     """
     weights = rows.row_weights
     n = float(rows.count) if weights is None else 1.0 / norm(weights / rows.mass) ** 2
@@ -114,34 +121,46 @@ def score(
             loss_error, accuracy_error = (math.sqrt(max(v, 0.0) / n) for v in variances)
             figures = (loss, loss_error, accuracy, accuracy_error, rows.count)
             scores.append(Score(*figures, effective_rows=None if weights is None else n))
-    if by not in IN_SCORES:
-        scores = [
-            replace(one, **_measured(engine, rows, *pair, metric_of(by), errors=errors))
-            for one, pair in zip(scores, pairs, strict=True)
-        ]
-    return tuple(scores)
+    groups = rows.row_groups if errors else None
+    if by in IN_SCORES and groups is None:
+        return tuple(scores)
+
+    def measured(score: Score, W: NDArray[Any], b: NDArray[Any]) -> Score:
+        scored = read_scores(row_tiles(rows, len(W)), engine, W, b, rows.labels, weights)
+        score = _over_groups(score, scored, groups)
+        if by in IN_SCORES:
+            return score
+        figure, error = metric_of(by).of(scored), math.nan
+        if errors:
+            error = standard_error(figure, scored.strata, scored.weights, groups)
+        known = error if math.isfinite(error) else None  # of too few rows there is none
+        return replace(score, value=float(figure(scored.each)[0]), value_error=known)
+
+    return tuple(measured(one, *pair) for one, pair in zip(scores, pairs, strict=True))
 
 
-def _measured(
-    engine: Engine, rows: Rows, W: NDArray[Any], b: NDArray[Any], metric: Metric, *, errors: bool
-) -> dict[str, Any]:
-    """A metric and its standard error, as attributes of a score."""
-    scored = read_scores(row_tiles(rows, len(W)), engine, W, b, rows.labels, rows.row_weights)
-    figure = metric.of(scored)
-    found = standard_error(figure, scored.strata, scored.weights) if errors else math.nan
-    error = found if math.isfinite(found) else None  # of too few rows there is none
-    return {"value": float(figure(scored.each)[0]), "value_error": error}
+def _over_groups(score: Score, scored: ScoredRows, groups: NDArray[np.int64] | None) -> Score:
+    """The score with errors over groups, if there are any."""
+    if groups is None:
+        return score
+    w, right = scored.each[:, 0], scored.right.astype(np.float64)
+    loss_error, accuracy_error = (clustered_error(x, w, groups) for x in (scored.loss, right))
+    if not math.isfinite(loss_error):  # rows of one group have all of the weight
+        return score
+    count = len(np.unique(groups))
+    return replace(score, loss_error=loss_error, accuracy_error=accuracy_error, groups=count)
 
 
-def score_of(scored: ScoredRows) -> Score:
-    """The score of rows whose scores are at hand."""
+def score_of(scored: ScoredRows, groups: NDArray[np.int64] | None = None) -> Score:
+    """The score of rows whose scores are at hand, and the group of each, (N,)."""
     w = scored.each[:, 0] / scored.each.sum()
     n = float(len(w)) if scored.weights is None else 1.0 / norm(w) ** 2
     loss, accuracy = float(w @ scored.loss), float(w @ scored.right)
     variances = (w @ (scored.loss - loss) ** 2, accuracy * (1.0 - accuracy))
     loss_error, accuracy_error = (math.sqrt(max(float(v), 0.0) / n) for v in variances)
     figures = (loss, loss_error, accuracy, accuracy_error, len(w))
-    return Score(*figures, effective_rows=None if scored.weights is None else n)
+    score = Score(*figures, effective_rows=None if scored.weights is None else n)
+    return _over_groups(score, scored, groups)
 
 
 def _together(pairs: Sequence[Pair]) -> Iterator[Sequence[Pair]]:

@@ -201,8 +201,6 @@ def solve_path(
         (0.001, 'optimal')
     """
     choice = Choice(scoring, rule)
-    if refit:
-        data.check_in_memory()
     given = data
     target, sparsity = Target(0.0, tol, max_passes), None
     if l1 is None:

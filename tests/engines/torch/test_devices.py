@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from onelayer.data.rows import Rows
-from onelayer.engines import Method, State, Steps, Weights, make_engine
+from onelayer.engines import ENGINE_NAMES, Method, State, Steps, Weights, make_engine
 from onelayer.engines.torch import device as devices
 from onelayer.engines.torch.device import Products
 from onelayer.errors import SettingsError
@@ -43,10 +43,18 @@ def test_auto_takes_the_gpu_of_the_process_where_there_is_one(
     assert devices.find_device("auto") == torch.device("mps")
 
 
-@pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:x", "cpu:0", "mps:1", ""])
-def test_an_unknown_device_is_refused_with_the_choices(name: str) -> None:
+@pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:x", "cpu:0", "mps:1"])
+def test_an_unknown_device_is_refused_with_the_choices(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(SettingsError, match="device must be auto, cpu, cuda, cuda:N or mps, but"):
-        devices.find_device(name)
+        make_engine("torch", device=name)
+    monkeypatch.setenv("ONELAYER_DEVICE", name)
+    for engine in ENGINE_NAMES:  # also of engines that know the CPU alone: it was mistyped
+        with pytest.raises(SettingsError, match=f"^ONELAYER_DEVICE must be auto.*{name}"):
+            make_engine(engine)
+    monkeypatch.setenv("ONELAYER_DEVICE", "cuda:0")
+    assert make_engine().name == "native"
 
 
 @no_gpu

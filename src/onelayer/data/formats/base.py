@@ -107,6 +107,8 @@ class ReadOptions:
     progress: bool = False
     stream: bool | None = None  # None: rows stay in files where they would take too much memory
     columns: ColumnSpec = ColumnSpec()  # which columns of tables are features
+    # The form of a model's pictures, which they are brought into: (channels, height, width).
+    image_shape: tuple[int, int, int] | None = None
 
 
 class RowsFile(ABC):

@@ -98,10 +98,8 @@ def read_pictures(named: Path, log: Log, image_shape: Shape | None) -> base.Tabl
     if not kept:
         return None
     _note_ignored(named, "that are no pictures", others, log)
-    size = None if image_shape is None else image_shape[1:]
-    channels = 0 if image_shape is None else image_shape[0]
-    options = base.ReadOptions(log, size, progress=True)
-    return _read_pictures(kept, folder, options, channels)
+    options = base.ReadOptions(log, progress=True, image_shape=image_shape)
+    return _read_pictures(kept, folder, options)
 
 
 def in_one_form(tables: dict[str, base.Table]) -> dict[str, base.Table]:
@@ -174,10 +172,13 @@ def _note_ignored(where: Path, which: str, paths: Sequence[Path], log: Log) -> N
 
 
 def _read_pictures(
-    paths: Sequence[Path], folder: Path | None, options: base.ReadOptions, channels: int = 0
+    paths: Sequence[Path], folder: Path | None, options: base.ReadOptions
 ) -> base.Table:
     """Pictures as rows of one size, in three channels if any has colours, or in a model's."""
-    size, X = options.image_size, np.empty((0, 0, 0, 0), np.uint8)
+    size, channels, X = options.image_size, 0, np.empty((0, 0, 0, 0), np.uint8)
+    if options.image_shape is not None:
+        channels, *own = options.image_shape
+        size = size or (own[0], own[1])
     changes: dict[str, list[Path]] = {}
     where = str(folder or (paths[0] if len(paths) == 1 else paths[0].parent))
     with counting(f"reading {Path(where).name}", len(paths), show=options.progress) as step:
