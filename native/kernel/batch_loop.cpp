@@ -22,7 +22,7 @@ BatchLoop<T>::BatchLoop(const Kernels<T>& kernels, const Plan& plan, PackedState
       shared_residuals_(partition_.threads() > 1 && shape_.columns() * plan.batch_size > kMaxPrivateScores),
       scores_(2 * slices.count * slice_scores_),
       residuals_(shared_residuals_ ? shape_.columns() * plan.batch_size + kResidualPadding : 0),
-      losses_(plan.loss ? shape_.R * plan.batch_size : 0),
+      losses_(plan.loss ? 2 * shape_.R * plan.batch_size : 0),
       barrier_(partition_.threads()),
       last_batch_(batches() - 1) {
   for (int thread = 0; thread < partition_.threads(); ++thread) workers_.push_back(make_worker(thread));
@@ -35,7 +35,7 @@ auto BatchLoop<T>::make_worker(int thread) const -> Worker {
   return Worker{part, Buffer<T>(slices * slices_.tile_size(plan_.batch_size), Uninitialized{}),
                 Buffer<T>(shared_residuals_ ? 0 : shape_.columns() * plan_.batch_size + kResidualPadding),
                 Buffer<T>(shape_.K * kernels_.lanes), Buffer<T>(kBackwardScratch, Uninitialized{}),
-                Buffer<double>(plan_.loss ? shape_.R * plan_.batch_size : 0),
+                Buffer<double>(plan_.loss ? 2 * shape_.R * plan_.batch_size : 0),
                 ColumnSteps<T>(shape_, plan_.method ? *plan_.method : Method{}),
                 std::vector<const char*>(static_cast<std::size_t>(plan_.batch_size))};
 }
@@ -124,6 +124,7 @@ void BatchLoop<T>::compute_residuals(Worker& worker, Index t, Index from, Index 
     job.count = min(kernels_.lanes, count(t) - job.row);
     job.scores = scores(t) + job.run * shape_.K * score_stride_ + job.row;
     job.losses = plan_.loss ? losses + job.run * plan_.batch_size + job.row : nullptr;
+    job.squares = plan_.loss ? job.losses + shape_.R * plan_.batch_size : nullptr;
     kernels_.residual(job);
   }
 }
@@ -188,8 +189,13 @@ void BatchLoop<T>::step_biases(Worker& worker, Index t) {
 
 template <class T>
 void BatchLoop<T>::add_losses(const Buffer<double>& losses, Index t) {
-  for (Index r = 0; r < shape_.R; ++r)
-    for (Index n = 0; n < count(t); ++n) plan_.loss[r] += losses.data()[r * plan_.batch_size + n];
+  const double *of_run = losses.data(), *squares = of_run + shape_.R * plan_.batch_size;
+  for (Index r = 0; r < shape_.R; ++r, of_run += plan_.batch_size, squares += plan_.batch_size)
+    for (Index n = 0; n < count(t); ++n) {
+      const double sums = static_cast<double>(count(t) - n);
+      plan_.loss[r] += of_run[n];
+      plan_.rounded[r] += sums * sums * squares[n];
+    }
 }
 
 template class BatchLoop<float>;

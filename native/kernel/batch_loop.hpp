@@ -31,6 +31,7 @@ class BatchLoop {
     double* gradient = nullptr;       // (R*K, D): sums, not means
     double* gradient_bias = nullptr;  // (R*K)
     double* loss = nullptr;           // (R): sum over rows
+    double* rounded = nullptr;        // (R): as of GradientRequest, not yet divided; given where loss is
   };
 
   BatchLoop(const Kernels<T>& kernels, const Plan& plan, PackedState<T>& state, const Slices& slices);
@@ -79,7 +80,7 @@ class BatchLoop {
   bool shared_residuals_;
   Buffer<T> scores_;     // two batches of [slice][column][row]: a thread may be one step ahead
   Buffer<T> residuals_;  // where they are shared
-  Buffer<double> losses_;  // of a batch, where the gradient's loss is asked for: [run][row]
+  Buffer<double> losses_;  // of a batch, where the gradient's loss is asked for: [run][row], and squares behind them
   Barrier barrier_;
   std::vector<Worker> workers_;
   std::atomic<Index> last_batch_;

@@ -113,4 +113,48 @@ inline void row_sums(const RowSumJob& job) {
   }
 }
 
+inline constexpr Index kByteLanes = 16;
+
+template <class Word, class Vector>
+ONELAYER_INLINE void add_words(Word* at, const Vector& values) {
+  Vector sums;
+  __builtin_memcpy(&sums, at, sizeof sums);
+  sums += values;
+  __builtin_memcpy(at, &sums, sizeof sums);
+}
+
+template <int Count>
+ONELAYER_INLINE void add_bytes(const ByteSumJob& job, Index d) {
+  typedef std::uint8_t Bytes [[gnu::vector_size(kByteLanes)]];
+  typedef std::uint16_t Words [[gnu::vector_size(2 * kByteLanes)]];
+  typedef std::uint32_t Wide [[gnu::vector_size(4 * kByteLanes)]];
+  Wide squares[Count] = {};
+  for (Index n = 0; n < job.count; ++n) {
+    std::uint16_t* const sums = job.sums + job.labels[n] * job.sum_stride + d;
+#pragma GCC unroll 4
+    for (int i = 0; i < Count; ++i) {
+      Bytes bytes;
+      __builtin_memcpy(&bytes, job.rows[n] + d + i * kByteLanes, sizeof bytes);
+      const Words x = __builtin_convertvector(bytes, Words);
+      add_words(sums + i * kByteLanes, x);
+      squares[i] += __builtin_convertvector(x * x, Wide);
+    }
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < Count; ++i) add_words(job.squares + d + i * kByteLanes, squares[i]);
+}
+
+inline void byte_sums(const ByteSumJob& job) {
+  Index d = 0;
+  for (; d + 4 * kByteLanes <= job.features; d += 4 * kByteLanes) add_bytes<4>(job, d);
+  for (; d + kByteLanes <= job.features; d += kByteLanes) add_bytes<1>(job, d);
+  for (; d < job.features; ++d)
+    for (Index n = 0; n < job.count; ++n) {
+      const std::uint32_t x = job.rows[n][d];
+      std::uint16_t& sum = job.sums[job.labels[n] * job.sum_stride + d];
+      sum = static_cast<std::uint16_t>(sum + x);
+      job.squares[d] += x * x;
+    }
+}
+
 }  // namespace onelayer::ONELAYER_KERNELS

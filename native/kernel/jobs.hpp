@@ -118,6 +118,7 @@ struct ResidualJob : LossJob<T> {
   T* scratch = nullptr;        // K * lanes
   T* residuals = nullptr;
   double* losses = nullptr;    // of these rows, or null
+  double* squares = nullptr;   // of their losses' residuals, sum_k (p_k - y_k)^2, too times the weight; or null
 };
 
 // Sums over rows: of the loss, of its square and of 1 where the label is right, each times the row's weight; and the
@@ -200,6 +201,16 @@ struct ClassSumJob {
   double* squares = nullptr;
 };
 
+// The same of bytes that weigh 1, in integers: exact for up to 257 rows of a class, and 65536 rows.
+struct ByteSumJob {
+  const std::uint8_t* const* rows = nullptr;  // of these features
+  Index features = 0, count = 0;
+  const Index* labels = nullptr;
+  std::uint16_t* sums = nullptr;  // [class][feature]
+  Index sum_stride = 0;
+  std::uint32_t* squares = nullptr;
+};
+
 // scores[c][n] = bias[c] + sum over stored values x of a row of w[feature][c] * (scale[feature] * x), in float64
 template <class T>
 struct SparseScoreJob {
@@ -269,6 +280,7 @@ struct Kernels {
   void (*class_sums)(const ClassSumJob<T>&);
   void (*row_sums)(const RowSumJob&);
   void (*add_scaled)(double* sums, const double* x, double factor, Index count);
+  void (*byte_sums)(const ByteSumJob&);
   void (*sparse_scores)(const SparseScoreJob<T>&);
   void (*sparse_add)(const SparseAddJob<T>&);
   void (*sparse_step)(const SparseStepJob<T>&);

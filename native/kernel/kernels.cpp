@@ -10,10 +10,11 @@ namespace onelayer::ONELAYER_KERNELS {
 
 extern const Kernels<float> float_kernels = {kLanes<float>, kSharing, kBlockColumns, score<float>, residual<float>,
                                              evaluate<float>, backward<float>, residual_sums<float>, class_sums<float>,
-                                             row_sums, add_scaled, sparse_scores<float>, sparse_add<float>, sparse_step<float>};
+                                             row_sums, add_scaled, byte_sums, sparse_scores<float>, sparse_add<float>,
+                                             sparse_step<float>};
 extern const Kernels<double> double_kernels = {kLanes<double>, kSharing, kBlockColumns, score<double>, residual<double>,
                                                evaluate<double>, backward<double>, residual_sums<double>,
-                                               class_sums<double>, row_sums, add_scaled, sparse_scores<double>, sparse_add<double>,
-                                               sparse_step<double>};
+                                               class_sums<double>, row_sums, add_scaled, byte_sums,
+                                               sparse_scores<double>, sparse_add<double>, sparse_step<double>};
 
 }  // namespace onelayer::ONELAYER_KERNELS

@@ -86,6 +86,17 @@ ONELAYER_INLINE void apply_weights(const ResidualJob<T>& job) {
   }
 }
 
+// Of the residuals in scratch, before they are weighted.
+template <class T>
+ONELAYER_INLINE void write_squares(const ResidualJob<T>& job) {
+  Vec<T> sum{};
+  for (Index k = 0; k < job.K; ++k) {
+    const Vec<T> residual = load<T>(job.scratch + k * kLanes<T>);
+    sum = fma(residual, residual, sum);
+  }
+  for (Index lane = 0; lane < job.count; ++lane) job.squares[lane] = job.weight(lane) * static_cast<double>(sum[lane]);
+}
+
 template <class T>
 ONELAYER_INLINE void scatter_lanes(const T* lanes, Index count, T* out, Index stride) {
   if (count == kLanes<T>)
@@ -136,6 +147,7 @@ void residual_of_labels(const ResidualJob<T>& job) {
     store<T>(at, (s < 0 ? e : one) / (one + e) - target);
     if (job.losses) add_label_loss<T>(s, e, target, linear, curved);
   }
+  if (job.squares) write_squares(job);
   if (job.rows->weights) apply_weights(job);
   store_residuals(job);
   if (!job.losses) return;
@@ -157,6 +169,7 @@ void residual(const ResidualJob<T>& job) {
   else
     total = softmax_residuals(job, top);
   subtract_labels(job);
+  if (job.squares) write_squares(job);
   if (job.rows->weights) apply_weights(job);
   store_residuals(job);
   if (!job.losses) return;

@@ -18,6 +18,7 @@ namespace {
 
 constexpr Index kSumRows = 192;       // rows of a tile that is added up in the arithmetic type
 constexpr Index kClassRows = 16;      // rows that are added to their classes at a time: in the first-level cache
+constexpr Index kPartBytes = 512, kMostBytes = 257;  // of a row at a time; bytes whose sum 16 bits hold
 constexpr Index kEvaluateRows = 160;  // rows of a tile that is evaluated
 constexpr Index kScoreBytes = 16 << 20;  // of a thread's scores: fewer rows are scored at a time where they take more
 constexpr Index kMaxChunks = 64;
@@ -398,10 +399,11 @@ Index full_gradient(const Kernels<T>& kernels, const GradientRequest<T>& request
   plan.gradient = request.gradient_W;
   plan.gradient_bias = request.gradient_b;
   plan.loss = request.loss;
+  plan.rounded = request.rounded;
   PackedState<T> state{{request.weights.W, shape.columns(), slices, kernels.sharing}, {}};
   const Index done = shape.N == 0 ? 0 : BatchLoop<T>(kernels, plan, state, slices).run();
   const double N = static_cast<double>(shape.N);
-  for (Index r = 0; r < shape.R; ++r) request.loss[r] /= N;
+  for (Index r = 0; r < shape.R; ++r) request.loss[r] /= N, request.rounded[r] /= N;
   for (Index i = 0; i < shape.columns(); ++i) request.gradient_b[i] /= N;
   for (Index i = 0; i < shape.columns() * shape.D; ++i) request.gradient_W[i] /= N;
   return done;
@@ -423,10 +425,79 @@ bool weighted_sums(const Kernels<T>& kernels, const WeightedSumsRequest<T>& requ
   return WeightedSums<T>(kernels, request).run();
 }
 
+// Bytes that weigh 1 are added as integers, which float64 holds exactly: to the same bits.
+template <class T>
+bool byte_class_sums(const Kernels<T>& kernels, const ClassSumsRequest& request) {
+  const Rows& stored = request.rows;
+  const Index N = request.shape.N, D = request.shape.D, K = request.shape.K;
+  const Index parts = ceil_div(D, kPartBytes), threads = max(1, min(request.threads, parts));
+  struct Worker {
+    Index begin, width;
+    Buffer<std::uint16_t> sums;
+    Buffer<std::uint32_t> squares;
+    std::vector<Index> counts;
+  };
+  std::vector<Worker> workers;
+  for (Index thread = 0; thread < threads; ++thread) {
+    const Index begin = part_begin(parts, threads, thread) * kPartBytes;
+    const Index width = min(part_begin(parts, threads, thread + 1) * kPartBytes, D) - begin;
+    workers.push_back({begin, width, Buffer<std::uint16_t>(K * width), Buffer<std::uint32_t>(width),
+                       std::vector<Index>(static_cast<std::size_t>(K))});
+  }
+  std::atomic<bool> stop{false};
+  PollTimer poll_timer;
+  run_threads(static_cast<int>(threads), [&](int thread) {
+    Worker& worker = workers[static_cast<std::size_t>(thread)];
+    const Index begin = worker.begin, width = worker.width;
+    std::uint16_t* const sums = worker.sums.data();
+    std::uint32_t* const squares = worker.squares.data();
+    std::vector<Index>& counts = worker.counts;
+    const auto flush = [&](Index k) {
+      for (Index d = 0; d < width; ++d) request.sums[k * D + begin + d] += static_cast<double>(sums[k * width + d]);
+      std::fill_n(sums + k * width, width, std::uint16_t{0});
+      counts[static_cast<std::size_t>(k)] = 0;
+    };
+    const auto flush_squares = [&] {
+      for (Index d = 0; d < width; ++d) request.squares[begin + d] += static_cast<double>(squares[d]);
+      std::fill_n(squares, width, std::uint32_t{0});
+    };
+    const std::uint8_t* rows[kClassRows];
+    Index labels[kClassRows];
+    for (Index first = 0; first < N; first += kClassRows) {
+      if (thread == 0 && request.should_stop && poll_timer.due() && request.should_stop()) stop = true;
+      if (stop) return;
+      const Index count = min(kClassRows, N - first);
+      for (Index n = 0; n < count; ++n) {
+        labels[n] = stored.label(first + n);
+        rows[n] = reinterpret_cast<const std::uint8_t*>(stored.x.at(first + n)) + begin;
+        Index& added = counts[static_cast<std::size_t>(labels[n])];
+        if (++added > kMostBytes - kClassRows) flush(labels[n]), added = 1;
+      }
+      for (Index d = 0; d < width; d += kPartBytes) {
+        const std::uint8_t* of_part[kClassRows];
+        for (Index n = 0; n < count; ++n) {
+          of_part[n] = rows[n] + d;
+          // Runs of one part are too short for the CPU's prefetchers.
+          const char* const next = stored.x.at(min(first + kClassRows + n, N - 1)) + begin + d;
+          for (Index byte = 0; byte < min(kPartBytes, width - d); byte += kLineBytes)
+            __builtin_prefetch(next + byte, 0, 2);
+        }
+        kernels.byte_sums({of_part, min(kPartBytes, width - d), count, labels, sums + d, width,
+                           squares + d});
+      }
+      if ((first / kClassRows + 1) % (65536 / kClassRows) == 0) flush_squares();
+    }
+    for (Index k = 0; k < K; ++k) flush(k);
+    flush_squares();
+  });
+  return !stop;
+}
+
 // Threads own feature slices, so no sum is shared and the result does not depend on their number.
 template <class T>
 bool class_sums(const Kernels<T>& kernels, const ClassSumsRequest& request) {
   if (request.rows.x.sparse()) return sparse_class_sums(request);
+  if (request.rows.x.type == StoredType::uint8 && !request.rows.weights) return byte_class_sums(kernels, request);
   const Shape& shape = request.shape;
   const Slices slices(shape.D, sizeof(T));
   const std::vector<double> ones(static_cast<std::size_t>(shape.D), 1), zeros(static_cast<std::size_t>(shape.D));

@@ -40,6 +40,8 @@ struct GradientRequest : Pass {
   double* loss = nullptr;        // (R,)
   double* gradient_W = nullptr;  // (R, K, D)
   double* gradient_b = nullptr;  // (R, K)
+  // (R,): mean of m^2 sum_k (p_k - y_k)^2, where m is how many of the sums in T that make up gradient_W a row is in.
+  double* rounded = nullptr;
 };
 
 template <class T>

@@ -22,16 +22,18 @@ struct SparseScorer {
 template <class T>
 class SparseResiduals {
  public:
-  SparseResiduals(const Kernels<T>& kernels, const Pass& pass, Index chunk, const Method* method, double* loss)
+  SparseResiduals(const Kernels<T>& kernels, const Pass& pass, Index chunk, const Method* method, double* loss,
+                  double* squares)
       : kernels_(kernels),
         pass_(pass),
         method_(method),
         loss_(loss),
+        squares_(squares),
         stride_(sparse_stride(pass.shape.columns())),
         chunk_(chunk),
         blocks_(stride_, stride_, 1),
         residuals_(2 * chunk * stride_ + kResidualPadding),
-        losses_(loss ? 2 * chunk * pass.shape.R : 0),
+        losses_(loss ? 4 * chunk * pass.shape.R : 0),
         next_(static_cast<std::size_t>(chunks())),
         last_(chunks() - 1),
         barrier_(pass.threads),
@@ -84,6 +86,7 @@ class SparseResiduals {
         job.count = min(kernels_.lanes, rows - n);
         job.scores = scorer.scores.data() + job.run * pass_.shape.K * kTileRows + n;
         job.losses = loss_ ? losses_.data() + (t % 2 * pass_.shape.R + job.run) * chunk_ + job.row : nullptr;
+        job.squares = loss_ ? job.losses + 2 * pass_.shape.R * chunk_ : nullptr;
         kernels_.residual(job);
       }
     }
@@ -96,13 +99,17 @@ class SparseResiduals {
     for (Index n = 0; n < count(t); ++n, r += stride_)
       for (Index c = 0; c < stride_; ++c) sums[c] += static_cast<double>(r[c]);
     for (Index run = 0; loss_ && run < pass_.shape.R; ++run)
-      for (Index n = 0; n < count(t); ++n) loss_[run] += losses_[(t % 2 * pass_.shape.R + run) * chunk_ + n];
+      for (Index n = 0; n < count(t); ++n) {
+        const Index i = (t % 2 * pass_.shape.R + run) * chunk_ + n;
+        loss_[run] += losses_[i];
+        squares_[run] += losses_[2 * pass_.shape.R * chunk_ + i];
+      }
   }
 
   const Kernels<T>& kernels_;
   const Pass& pass_;
   const Method* method_;
-  double* loss_;
+  double *loss_, *squares_;
   Index stride_, chunk_;
   ColumnBlocks blocks_;  // one, so that the residuals of a row are neighbours
   Buffer<T> residuals_;
@@ -132,7 +139,7 @@ class SparseTraining {
         D_(request.shape.D),
         columns_(request.shape.columns()),
         stride_(sparse_stride(columns_)),
-        residuals_(kernels, request, min(request.batch_size, request.shape.N), &request.method, nullptr),
+        residuals_(kernels, request, min(request.batch_size, request.shape.N), &request.method, nullptr, nullptr),
         sums_(request),
         weights_(D_ * stride_, Uninitialized{}),
         bias_(static_cast<std::size_t>(stride_)),
@@ -313,7 +320,7 @@ Index sparse_gradient(const Kernels<T>& kernels, const GradientRequest<T>& reque
   const Shape& shape = request.shape;
   const double N = static_cast<double>(shape.N);
   const SparseWeights<T> weights(request, request.weights.W, request.weights.b);
-  SparseResiduals<T> residuals(kernels, request, sparse_chunk_rows(request), nullptr, request.loss);
+  SparseResiduals<T> residuals(kernels, request, sparse_chunk_rows(request), nullptr, request.loss, request.rounded);
   SparseSums<T> sums(request);
   run_threads(request.threads, [&](int thread) {
     sums.clear(thread);
@@ -327,7 +334,7 @@ Index sparse_gradient(const Kernels<T>& kernels, const GradientRequest<T>& reque
     residuals.wait();
     sums.finish(request, thread, request.gradient_b, N, request.gradient_W);
   });
-  for (Index r = 0; r < shape.R; ++r) request.loss[r] /= N;
+  for (Index r = 0; r < shape.R; ++r) request.loss[r] /= N, request.rounded[r] /= N;
   for (Index c = 0; c < shape.columns(); ++c) request.gradient_b[c] /= N;
   return residuals.done();
 }

@@ -82,12 +82,13 @@ nb::tuple full_gradient_of(const RowArrays& X, const ReadArray& y, const ReadArr
                            const OptionalArray& weights) {
   const Pass pass = check_pass(X, y, order, W, b, scale, offset, threads, weights);
   const auto [N, D, K, R] = pass.shape;
-  Output<double> loss({R}), gradient_W({R, K, D}), gradient_b({R, K});
+  Output<double> loss({R}), gradient_W({R, K, D}), gradient_b({R, K}), rounded({R});
   with_dtype(W, [&]<class T>(T) {
-    GradientRequest<T> request{pass, parameters<T>(W, b), loss.data(), gradient_W.data(), gradient_b.data()};
+    GradientRequest<T> request{pass, parameters<T>(W, b), loss.data(), gradient_W.data(), gradient_b.data(),
+                               rounded.data()};
     return interruptible(request, [&] { return full_gradient(kernels<T>(), request); });
   });
-  return nb::make_tuple(loss.array(), gradient_W.array(), gradient_b.array());
+  return nb::make_tuple(loss.array(), gradient_W.array(), gradient_b.array(), rounded.array());
 }
 
 nb::object scores_of(const RowArrays& X, const ReadArray& y, const ReadArray& W, const ReadArray& b,

@@ -129,8 +129,8 @@ void check_passes(const Data<T>& data, double tolerance) {
   const Oracle<T> oracle(data);
   std::vector<T> scores(size(R * N * K), T(-1));
   const std::vector<double> evaluated = check_evaluation(data, oracle, scores, tolerance);
-  std::vector<double> loss(size(R)), G(size(R * K * D)), g(size(R * K));
-  GradientRequest<T> full{pass_over(data, 3), start_weights(data), loss.data(), G.data(), g.data()};
+  std::vector<double> loss(size(R)), G(size(R * K * D)), g(size(R * K)), rounded(size(R));
+  GradientRequest<T> full{pass_over(data, 3), start_weights(data), loss.data(), G.data(), g.data(), rounded.data()};
   full_gradient(kernels<T>(), full);
   digest.add(loss), digest.add(G), digest.add(g);
   check_weighted_sums(data, scores, G, tolerance);
@@ -140,6 +140,14 @@ void check_passes(const Data<T>& data, double tolerance) {
     for (double& v : wanted) v /= static_cast<double>(N);
     const std::vector<double> got(G.begin() + r * K * D, G.begin() + (r + 1) * K * D);
     CHECK(distance(got, wanted) < tolerance, "gradient %g", distance(got, wanted));
+    double squares = 0;
+    for (Index n = 0; n < N; ++n) {
+      std::vector<double> ignored(size(K * D)), residuals(size(K));
+      oracle.gradient(r, n, n + 1, ignored, residuals);
+      const double sums = static_cast<double>(std::min<Index>(192, N - n / 192 * 192) - n % 192);
+      for (double v : residuals) squares += sums * sums * v * v / static_cast<double>(N);
+    }
+    CHECK(std::fabs(rounded[size(r)] - squares) <= tolerance * squares, "squares %g for %g", rounded[size(r)], squares);
     CHECK(std::fabs(loss[size(r)] - evaluated[size(r)]) <= tolerance * evaluated[size(r)], "loss of the gradient pass");
   }
 }

@@ -57,10 +57,11 @@ def classify(
 def full_gradient(
     X: Stored, y: Labels, W: Floats, b: Floats, scale: Float64, offset: Float64,
     threads: int, order: Order = None, weights: Float64 | None = None,
-) -> tuple[Float64, Float64, Float64]:  # fmt: skip
+) -> tuple[Float64, Float64, Float64, Float64]:  # fmt: skip
     """Return the mean cross-entropy (R,) and its gradients (R, K, D) and (R, K), without l2.
 
-    Each row's loss is multiplied by its weight; the mean divides by N.
+    The last is the mean of m² ‖p − y‖², (R,), with m the sums in the arithmetic type that a row is
+    part of. Each row's loss is multiplied by its weight; the mean divides by N.
     """
 
 def scores(

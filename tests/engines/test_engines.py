@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
+import scipy.sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from onelayer.data.rows import Rows, rows_of
 from onelayer.data.scaling import fit_scaling
-from onelayer.engines import ENGINE_NAMES, Method, State, Steps, Weights, make_engine
+from onelayer.data.sparse import SparseRows
+from onelayer.engines import (
+    ENGINE_NAMES,
+    Method,
+    State,
+    Steps,
+    Weights,
+    make_engine,
+    streaming,
+)
 from onelayer.errors import SettingsError
 from onelayer.objective import loss as objective
 from onelayer.training.loop import initial_weights, steps_of_epoch
 from onelayer.training.run import Run, method_arrays
+from tests.data.streaming.counted_rows import CountedRows
 from tests.made_data import make_dataset
 from tests.oracle import accuracy
 from tests.trajectories import methods, oracle_trajectory, trajectory_tolerance
@@ -319,7 +330,7 @@ def full_passes(draw: st.DrawFn):  # type: ignore[no-untyped-def]
 def test_full_passes_are_the_oracles(engine_name, given) -> None:  # type: ignore[no-untyped-def]
     rows, weights, X = given
     engine = make_engine(engine_name)
-    loss, G, g = engine.gradient(rows, weights)
+    loss, G, g, _ = engine.gradient(rows, weights)
     scores = engine.scores(rows, weights)
     sums = engine.weighted_sums(rows, scores)
     tolerance = 64 * float(np.finfo(weights.W.dtype).eps) * (1 + np.abs(X).max() ** 2)
@@ -333,6 +344,38 @@ def test_full_passes_are_the_oracles(engine_name, given) -> None:  # type: ignor
         np.testing.assert_allclose(scores[r], S, atol=tolerance)
         np.testing.assert_allclose(sums[r], S.T @ X, atol=tolerance * len(X))
         assert scores.dtype == weights.W.dtype
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("kind", ["dense", "sparse", "streamed"])
+def test_a_gradient_says_how_often_rows_were_rounded_by_how_wrong_they_are(
+    monkeypatch: pytest.MonkeyPatch, kind: str, weighted: bool
+) -> None:
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(500, 7)).astype(np.float32), rng.integers(0, 3, 500)
+    w = rng.integers(0, 4, 500).astype(float)
+    rows, stored = (
+        Rows(X, y, np.ones(7), np.zeros(7), weights=w if weighted else None),
+        cast(Any, X),
+    )
+    weights = Weights(rng.normal(size=(2, 3, 7)).astype(np.float32), np.ones((2, 3), np.float32))
+    sums: NDArray[Any] = 192 - np.arange(500) % 192  # that a row is part of
+    sums[384:] -= 192 - 116
+    if kind == "sparse":
+        stored, sums = SparseRows.of(scipy.sparse.csr_array(X)), np.ones(500)
+    if kind == "streamed":
+        monkeypatch.setattr("onelayer.data.streaming.TILE_BYTES", 384 * X[0].nbytes)
+        stored = CountedRows(X)
+    found = streaming(None).gradient(replace(rows, X=stored), weights)
+    assert found.rounded is not None
+    for r in range(2):
+        S = objective.scores(X, weights.W[r], weights.b[r])
+        wrong = np.exp(S - S.max(axis=1, keepdims=True))
+        wrong /= wrong.sum(axis=1, keepdims=True)
+        wrong[np.arange(500), y] -= 1.0
+        v = w / w.sum() if weighted else np.full(500, 1 / 500)
+        expected = v @ (sums**2 * (wrong**2).sum(axis=1))
+        assert found.rounded[r] == pytest.approx(expected, rel=1e-5)
 
 
 @engines
@@ -353,6 +396,19 @@ def test_the_sums_of_classes_are_of_the_rows_as_stored(
         of_class = np.where(np.arange(5)[:, None] == rows.labels, w, 0.0)
         np.testing.assert_allclose(sums.classes, of_class @ F, rtol=1e-12)
         np.testing.assert_allclose(sums.squares, w @ F**2, rtol=1e-12)
+
+
+def test_sums_of_bytes_are_exact_however_many_rows_a_class_has() -> None:
+    X = np.full((70_000, 530), 255, np.uint8)
+    X[:, 1::2] = np.arange(70_000)[:, None] % 251
+    y = (np.arange(70_000) % 300 == 7).astype(np.int64)  # of one class nearly all
+    rows = Rows(X, y, np.ones(530), np.zeros(530))
+    of_class = np.arange(2)[:, None] == y
+    pair = X[:, :2].astype(np.float64)
+    for threads in (1, 2):
+        sums = make_engine(threads=threads).class_sums(rows, 2)
+        np.testing.assert_array_equal(sums.classes, np.tile(of_class @ pair, 265))
+        np.testing.assert_array_equal(sums.squares, np.tile((pair**2).sum(axis=0), 265))
 
 
 @engines

@@ -57,7 +57,7 @@ def _passes(engine: Engine, rows: Rows, weights: Weights) -> list[NDArray[Any]]:
     """What every pass finds."""
     runs, classes, _ = weights.W.shape
     factors = np.random.default_rng(3).normal(size=(runs, rows.count, classes))
-    every: list[NDArray[Any]] = [*engine.gradient(rows, weights), engine.scores(rows, weights)]
+    every: list[NDArray[Any]] = [*engine.gradient(rows, weights)[:3], engine.scores(rows, weights)]
     every += [engine.weighted_sums(rows, factors.astype(weights.W.dtype))]
     if rows.y.ndim == 1:
         every += [*engine.evaluate(rows, weights), *engine.classify(rows, weights)]
@@ -103,8 +103,8 @@ def test_many_labels_a_row_are_those_of_the_oracle() -> None:
     y = np.random.default_rng(6).integers(0, 2, (90, 6)).astype(np.uint8)
     weights = _weights(1, 6, 20, np.float64)
     found = make_engine().gradient(replace(rows, y=y), weights)
-    for a, b in zip(found, make_engine("reference").gradient(replace(dense, y=y), weights),
-                    strict=True):  # fmt: skip
+    expected = make_engine("reference").gradient(replace(dense, y=y), weights)
+    for a, b in zip(found[:3], expected[:3], strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-12)
 
 

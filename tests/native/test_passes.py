@@ -27,7 +27,7 @@ def test_loss_gradient_and_hits_are_the_oracles(p: Problem, threads: int) -> Non
     N, D = p.X.shape
     F, W, b = p.features(), p.W.astype(np.float64), p.b.astype(np.float64)
     loss, square, right, correct, classes, confidence, losses, ranks = evaluate(p, threads)
-    loss_too, G, g = _native.full_gradient(p.X, p.y, p.W, p.b, p.scale, p.offset, threads)
+    loss_too, G, g, _ = _native.full_gradient(p.X, p.y, p.W, p.b, p.scale, p.offset, threads)
     largest = 1 + float((np.abs(W) @ np.abs(F).T).max())
     atol = 8 * eps * (np.sqrt(D) + np.sqrt(N)) * largest * (1 + float(np.abs(F).max()))
     for r in range(len(W)):
@@ -230,7 +230,7 @@ def test_probabilities_are_right_to_a_few_units_in_the_last_place(
     t: NDArray[Any] = np.linspace(lowest, 0, 4001).astype(arithmetic)
     W = np.stack([t, np.zeros_like(t)], axis=1)[:, :, None]
     one, zero = np.ones(1), np.zeros(1)
-    _, _, g = _native.full_gradient(
+    _, _, g, _ = _native.full_gradient(
         np.ones((1, 1), np.uint8), np.array([1]), W, np.zeros(W.shape[:2], arithmetic), one, zero, 2
     )
     exact = np.exp(t.astype(np.float64))
@@ -255,7 +255,7 @@ def test_who_sums_which_tile_changes_no_bit() -> None:
 def test_the_full_gradient_adds_up_every_tile_of_rows() -> None:
     a = small()
     a["W"][:] = np.random.default_rng(3).standard_normal(a["W"].shape)
-    _, G, g = _native.full_gradient(a["X"], a["y"], a["W"], a["b"], a["scale"], a["offset"], 2)
+    _, G, g, _ = _native.full_gradient(a["X"], a["y"], a["W"], a["b"], a["scale"], a["offset"], 2)
     F = a["X"] / 255
     for r in range(2):
         residual, _ = softmax_residual(F @ a["W"][r].T.astype(np.float64), a["y"])

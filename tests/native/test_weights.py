@@ -32,7 +32,7 @@ def test_gradient_and_losses_are_times_the_weights_of_their_rows(
     arguments = (p.X, p.y, p.W, p.b, p.scale, p.offset)
     loss, square, right, correct = _native.evaluate(*arguments, threads, order, w)
     classes, _, losses, _ = _native.classify(*arguments, threads, order)
-    loss_too, G, g = _native.full_gradient(*arguments, threads, order, w)
+    loss_too, G, g, _ = _native.full_gradient(*arguments, threads, order, w)
     largest = 1 + float((np.abs(W) @ np.abs(F).T).max())
     atol = 24 * eps * (np.sqrt(D) + np.sqrt(n)) * largest * (1 + float(np.abs(F).max()))
     for r in range(len(W)):

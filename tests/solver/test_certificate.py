@@ -120,6 +120,36 @@ def test_a_float32_pass_is_off_by_no_more_than_its_errors_say(seed: int) -> None
     assert np.all(np.abs(coarse.g - fine.g) <= errors.g + errors.scores)
 
 
+def test_what_a_pass_says_of_its_sums_halves_the_error_of_its_gradient() -> None:
+    rng = np.random.default_rng(0)
+    X, y = rng.integers(0, 256, (960, 40)).astype(np.uint8), rng.integers(0, 5, 960)
+    rows = Rows(X, y, np.full(40, 1 / 255), np.full(40, -0.5))
+    W, b, engine = 0.3 * rng.normal(size=(5, 40)), rng.normal(size=5), make_engine()
+    sums = proofs.RowSums.of(engine, rows, 5)
+    weights = Weights(W[None].astype(np.float32), b[None].astype(np.float32))
+    (found,) = proofs.passes_of(engine.gradient(rows, weights))
+    rounding = proofs.Rounding.of(engine, rows, sums)
+    assert rounding is not None
+    said, unsaid = (
+        rounding.errors(of, W, b, sums.frequencies).G
+        for of in (found, found._replace(rounded=np.inf))
+    )
+    assert said < 0.55 * unsaid
+
+
+def test_mean_scores_of_classes_lie_no_farther_apart_than_longest_weights_say(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng = np.random.default_rng(0)
+    rows = Rows(rng.normal(size=(50, 6)), np.arange(50) % 4, np.ones(6), np.zeros(6))
+    sums, W, b = proofs.RowSums.of(make_engine(), rows, 4), rng.normal(size=(4, 6)), np.arange(4.0)
+    means = np.array([rows.X[rows.y == k].mean(axis=0) for k in range(4)]) - sums.mean
+    exact = float(np.ptp(means @ W.T + b, axis=1).max())
+    assert proofs._margin(W, b, sums) == pytest.approx(exact)
+    monkeypatch.setattr(proofs, "MARGIN_PRODUCTS", 0)
+    assert exact < proofs._margin(W, b, sums) < 10.0 * exact
+
+
 def test_the_mean_residual_is_no_larger_than_the_mean_loss_allows() -> None:
     rng = np.random.default_rng(0)
     sizes = 10.0 ** rng.uniform(-3, 1.5, 300)

@@ -46,7 +46,9 @@ def test_a_weight_counts_its_row_as_often(engine_name: str, seed: int) -> None:
     W, b = random_weights(problem, seed)
     weights = Weights(np.stack([W, -W]), np.stack([b, b]))
     for ours, theirs in zip(
-        engine.gradient(rows, weights), engine.gradient(repeated.rows, weights), strict=True
+        engine.gradient(rows, weights)[:3],
+        engine.gradient(repeated.rows, weights)[:3],
+        strict=True,
     ):
         np.testing.assert_allclose(ours, theirs, rtol=1e-11, atol=1e-12)
     trainer = engine.begin(State(weights), Method.plain(np.zeros(2)))

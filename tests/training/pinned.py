@@ -96,7 +96,7 @@ def _weighted(engine: Engine) -> str:
     measured = engine.evaluate(rows, weights, method)
     figures, gradient = engine.classify(rows, weights), engine.gradient(rows, weights)
     scores = engine.scores(rows, weights)
-    return _digest(*weights, *measured[:3], figures.confidence, figures.loss, *gradient, scores)
+    return _digest(*weights, *measured[:3], figures.confidence, figures.loss, *gradient[:3], scores)
 
 
 def digests(engine: Engine) -> Iterator[tuple[str, str]]:

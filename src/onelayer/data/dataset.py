@@ -204,6 +204,18 @@ class Dataset:
         sparse = sparse_rows(self.X)
         return row_fingerprints(self.X) if sparse is None else sparse.fingerprints()
 
+    @property
+    def distinct_fingerprints(self) -> Fingerprints | None:
+        """The same, ascending, each once."""
+        if stored_rows(self.X) is None:
+            return self._distinct
+        known = self.fingerprints
+        return None if known is None else np.unique(known)
+
+    @cached_property
+    def _distinct(self) -> Fingerprints:
+        return np.unique(self._fingerprints)
+
     def take(self, rows: slice | ArrayLike) -> Dataset:
         """Choose rows, with the same classes.
 
@@ -522,7 +534,6 @@ def data_card(data: Dataset | Splits) -> DataCard:
     """The card of the data."""
     train = training_rows(data)
     drawn = data.split if isinstance(data, Splits) else None
-    known = train.fingerprints
     return DataCard(
         name=data.name,
         source=data.source,
@@ -532,7 +543,7 @@ def data_card(data: Dataset | Splits) -> DataCard:
         validation_rows=data.validation.rows if isinstance(data, Splits) else 0,
         test_rows=data.test.rows if isinstance(data, Splits) else 0,
         feature_names=train.feature_names,
-        split=replace(drawn or SplitCard(), rows=None if known is None else np.unique(known)),
+        split=replace(drawn or SplitCard(), rows=train.distinct_fingerprints),
         label_type=train.label_type,
         first_index=getattr(train.X, "first_index", None),
         weighted=train.weights is not None,

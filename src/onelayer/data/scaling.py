@@ -208,7 +208,7 @@ def note_other_range(
     outside = (values < low[columns] - margin) | (values > high[columns] + margin)
     known, reached = len(values), np.zeros(len(low))
     np.maximum.at(reached, columns, np.abs(values))
-    seen = np.unique(columns)
+    seen = np.flatnonzero(np.bincount(columns, minlength=len(low)))
     if known >= 4 and np.count_nonzero(outside) > known / 2:
         at = int(np.argmax(np.bincount(columns[outside])))
     elif known >= 16 and np.median(reached[seen] / largest[seen]) <= small:

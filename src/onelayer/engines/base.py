@@ -207,6 +207,9 @@ class FullGradient(NamedTuple):
     loss: NDArray[np.float64]
     W: NDArray[np.float64]
     b: NDArray[np.float64]
+    # (R,): mean of m² ‖p − y‖², with m the sums in the arithmetic type that end in W's gradient and
+    # that a row is part of, at most `Roundings.rows`; None where that is not known.
+    rounded: NDArray[np.float64] | None = None
 
 
 class ClassSums(NamedTuple):

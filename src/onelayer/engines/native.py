@@ -31,17 +31,17 @@ Floats = NDArray[np.floating]
 
 STORED_TYPES = tuple(np.dtype(name) for name in ("uint8", "float16", "float32", "float64"))
 
-# Of the kernel's sums (shapes.hpp, passes.cpp): the most features of a slice, the fewest lanes that
-# add them, and the rows of a tile.
-SLICE_FEATURES, MIN_LANES, SUM_ROWS = 768, 4, 192
+# Of the kernel's sums (shapes.hpp, passes.cpp): the most features of a slice, the lanes of float32
+# that add them, and the rows of a tile.
+SLICE_FEATURES, LANES, SUM_ROWS = 768, 8, 192
 
 # Sums over sparse rows are float64: a weight times its scale and the score are rounded to float32.
 SPARSE_ROUNDINGS = base.Roundings(score=2, rows=1)
 
 # A full pass of fewer products takes one thread, since a second one starts in about their time: on
-# a two-core EPYC scores of 1.15e6 took 71 µs on one thread and 111 on two, 5.1e6 188 and 178. Where
+# a two-core EPYC scores of 1.15e6 took 71 µs on one thread and 111 on two, 7.9e6 136 and 144. Where
 # others use the cores too, threads that wait for each other cost far more.
-FEW_PRODUCTS = 4e6
+FEW_PRODUCTS = 1.6e7
 
 
 # What solvers take of the kernel beside passes.
@@ -136,7 +136,7 @@ class NativeEngine(base.Engine):
             return SPARSE_ROUNDINGS
         features = rows.X.shape[1]
         slices, width = features // 384 + 2, min(features + 31, SLICE_FEATURES)
-        return base.Roundings(score=width // MIN_LANES + slices + 9, rows=SUM_ROWS)
+        return base.Roundings(score=width // LANES + slices + 9, rows=SUM_ROWS)
 
     def side_by_side(self) -> Sequence[base.Engine]:
         return [NativeEngine(threads=1) for _ in range(self._threads)]

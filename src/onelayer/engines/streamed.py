@@ -125,14 +125,18 @@ class StreamedEngine(base.Engine):
             return self._gradient_with_offsets(rows, weights)
         if stored_rows(rows.X) is None:
             return self._engine.gradient(rows, weights)
-        sums = [np.zeros(shape) for shape in (len(weights.W), weights.W.shape, weights.b.shape)]
-        mass = rows.mass
+        runs, mass = len(weights.W), rows.mass
+        shapes = runs, weights.W.shape, weights.b.shape, runs
+        sums = base.FullGradient(*(np.zeros(shape) for shape in shapes))
         for _, tile in tiles(rows, rows.count):
             if not (share := tile.mass / mass):
                 continue
             for total, part in zip(sums, self._engine.gradient(tile, weights), strict=True):
-                total += share * part
-        return base.FullGradient(*sums)
+                if total is None or part is None:
+                    sums = sums._replace(rounded=None)
+                else:
+                    total += share * part
+        return sums
 
     def _tiles_with_offsets(
         self, rows: Rows, weights: base.Weights

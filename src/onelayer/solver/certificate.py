@@ -52,6 +52,9 @@ from onelayer.solver.linalg import inner, norm, one_blas_thread
 
 Float64 = NDArray[np.float64]
 
+# Products of W and the classes' mean rows that are made for a bound.
+MARGIN_PRODUCTS = 1 << 23
+
 # Above it 2λ and λ Σ W² may overflow.
 MAX_L2, L2_RANGE = 1e100, "a finite number, 0 to below 1e100"
 
@@ -285,6 +288,7 @@ class Pass(NamedTuple):
     loss: float
     G: Float64
     g: Float64
+    rounded: float = math.inf  # as of `FullGradient`
 
 
 def full_gradient(engine: Engine, rows: Rows, weights: Weights) -> FullGradient:
@@ -295,7 +299,9 @@ def full_gradient(engine: Engine, rows: Rows, weights: Weights) -> FullGradient:
 
 def passes_of(found: FullGradient) -> list[Pass]:
     """What a joint pass found of each run."""
-    return [Pass(float(loss), G, g) for loss, G, g in zip(*found, strict=True)]
+    rounded = np.full(len(found.loss), math.inf) if found.rounded is None else found.rounded
+    parts = zip(found.loss.tolist(), found.W, found.b, rounded.tolist(), strict=True)
+    return [Pass(*of_run) for of_run in parts]
 
 
 def is_cheap(products: float) -> bool:
@@ -405,7 +411,9 @@ class Rounding(NamedTuple):
         score += UNIT * (self.score + 2) * float(np.abs(b).max())
         loss = 2.0 * score + UNIT * (found.loss + math.log(len(b)) + 9.0)
         residual = math.sqrt(2.0 * _square_of_missing(found.loss + loss))
-        G = residual * ((self.sums + 9) * self.size + 5.0 * self.far) + 4.0 * self.size
+        added = min(residual * self.sums, math.sqrt(found.rounded * (1.0 + 2.0 * UNIT * len(b))))
+        residual = min(residual, added)  # a row is part of one sum at least
+        G = (added + 9.0 * residual) * self.size + 5.0 * residual * self.far + 4.0 * self.size
         g = (6.5 * UNIT + 2e-16 * self.rows) * (2.0 * frequencies + np.abs(found.g))
         return Errors(loss, score + 95.0 * UNIT, UNIT * G, g if self.intercept else 0.0)
 
@@ -483,10 +491,20 @@ def bound_of(
         return Bound(cost, slope, distance, mixing)
     total, farthest = float(np.sum(unknown)), sums.farthest
     steeper = errors.G + norm(np.atleast_1d(unknown)) * norm(mean) + 0.75 * total * farthest
-    margin = float(np.ptp(bias)) + 2.0 * float(np.linalg.norm(W, axis=1).max()) * farthest
+    margin = _margin(W, bias, sums)
     rounded = steeper * (2.0 * slope + steeper) / (2.0 * curvature) + 0.5 * errors.scores**2
     rounded += (t + spare) * errors.loss + spare * found.loss + 0.5 * total * margin
     return Bound(cost, slope, distance, mixing, rounded, errors.loss, errors.scores + total)
+
+
+def _margin(W: Float64, bias: Float64, sums: RowSums) -> float:
+    """How far apart the mean scores of a class's rows lie, at most."""
+    if len(W) * W.size > MARGIN_PRODUCTS:
+        longest = float(np.linalg.norm(W, axis=1).max())
+        return float(np.ptp(bias)) + 2.0 * longest * sums.farthest
+    with one_blas_thread():
+        scores = W @ (sums.centred / sums.frequencies[:, None]).T
+    return float(np.ptp(scores + bias[:, None], axis=0).max())
 
 
 def _xlogx(x: Float64) -> Float64:
@@ -551,8 +569,10 @@ class Search:
         if self.b is self._given.bias:
             self._given = Proof(bound, self.b, found)
         rounded, mixing, asked = bound.rounded, bound.mixing, self._tol * bound.cost
-        little = max(SHARP * (bound.distance + mixing + rounded), 0.9 * asked - bound.distance)
-        is_sharp = dtype == "float64" or (rounding is not None and rounded <= little)
+        exact = bound.distance + mixing
+        little = max(SHARP * (exact + rounded), 0.9 * asked - bound.distance)
+        hides = rounding is None or rounded > little or exact <= asked < exact + rounded
+        is_sharp = dtype == "float64" or not hides
         ahead = AHEAD
         if dtype == "float32" and not waits and mixing <= AHEAD**2 * asked:
             # The next step leaves little of the mixture, and then float32 will prove nothing.
@@ -578,7 +598,7 @@ class Search:
             enough = 0.5 * bound.distance
         elif bound.distance > 2.0 * bound.cost:  # then J* ≥ 0 bounds the gap better
             enough = min(0.05 * bound.distance, bound.cost)
-        self.is_near = bound.distance + mixing + rounded <= asked or not mixing > enough
+        self.is_near = exact + rounded <= asked or not mixing > enough
         self.is_done = (
             not bound.mixing > enough
             or not (is_sharp or waits)

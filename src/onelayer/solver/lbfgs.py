@@ -57,7 +57,7 @@ Float32 = NDArray[np.float32]
 
 MAX_PAIRS = 20
 
-PAIR_BYTES = 96 << 20
+PAIR_BYTES = 64 << 20
 
 # Armijo's constant, the shortest step, and steps without progress before the descent ends.
 SUFFICIENT = 1e-4
@@ -100,6 +100,7 @@ class Point(NamedTuple):
     at: Float64
     cost: float
     gradient: Float64
+    rounded: float = math.inf  # as of `FullGradient`
 
 
 class Pair(NamedTuple):
@@ -376,6 +377,14 @@ def fit_preconditioner(
     others = features - len(variances)
     rest = max(sample.variance - float(variances.sum()), 0.0) / others
     return Preconditioner(engine, sample.mean, directions, variances, rest, c)
+
+
+def fit_mean(engine: Engine, rows: Rows, classes: int) -> Preconditioner:
+    """No more than what rows are centred at, for methods that take the Hessian itself."""
+    weights = np.ones(rows.count) if rows.row_weights is None else rows.row_weights
+    mean = centre_of(engine, rows, weights / rows.mass)
+    curvature = mean_curvature(rows, classes)
+    return Preconditioner(engine, mean, None, np.ones_like(mean), 0.0, curvature)
 
 
 @np.errstate(over="ignore", invalid="ignore")

@@ -33,12 +33,13 @@ from onelayer.solver.lbfgs import (
     SAMPLE_ROWS,
     SUSPECT,
     Preconditioner,
+    fit_mean,
     fit_preconditioner,
     fit_variances,
     sample_rows,
     takes_inverse,
 )
-from onelayer.solver.linalg import inner, inverse_of_gram
+from onelayer.solver.linalg import inner, inverse_of_gram, require_finite
 
 Float64 = NDArray[np.float64]
 
@@ -182,6 +183,8 @@ def choose_preconditioner(
     prices = Prices.of_rows(rows, classes)
     if not rows.is_dense:
         return fit_variances(engine, rows, classes)
+    if prices.takes_newton_at_once:
+        return fit_mean(engine, rows, classes)
     if prices.takes_directions or stored_rows(rows.X) is not None:
         rank = choose_rank(rows.count, rows.X.shape[1], classes, solutions)
         return fit_preconditioner(engine, rows, classes, solutions, rank)
@@ -228,11 +231,14 @@ class DenseRows:
         for start in range(0, len(X), step):
             X[start : start + step, :-1] = centred.part(start, start + step).scaled(dtype)
         squares = np.einsum("nd,nd->d", X[:, :-1], X[:, :-1]) / len(X)
-        suspect = np.flatnonzero(squares <= (SUSPECT * rows.offset) ** 2)
-        spread = np.ptp(X[:, suspect], axis=0)
-        if not centred.intercept:  # then a constant is a feature as any other
-            spread = np.abs(X[:, suspect]).max(axis=0, initial=0.0)
-        constant = suspect[spread <= EQUAL * np.abs(rows.offset[suspect])]
+        with np.errstate(over="ignore"):
+            require_finite(squares.astype(np.float32))
+        constant = suspect = np.flatnonzero(squares <= (SUSPECT * rows.offset) ** 2)
+        if len(suspect):
+            spread = np.ptp(X[:, suspect], axis=0)
+            if not centred.intercept:  # then a constant is a feature as any other
+                spread = np.abs(X[:, suspect]).max(axis=0)
+            constant = suspect[spread <= EQUAL * np.abs(rows.offset[suspect])]
         if len(constant):
             X[:, constant] = 0.0
             scale, offset = rows.scale.copy(), rows.offset.copy()

@@ -311,7 +311,7 @@ def largest_l2(engine: Engine, rows: Rows, classes: int) -> float:
     W = np.zeros((classes, rows.X.shape[1]))
     b = first_biases(rows, classes) if rows.y.ndim == 2 else first_bias(rows, classes)
     if rows.penalty_factors is None and rows.score_offsets is None:
-        loss, G, _ = engine.gradient(rows, Weights(W[None], b[None]))
+        loss, G, *_ = engine.gradient(rows, Weights(W[None], b[None]))
         cost, slope = float(loss[0]), norm(G)
     else:
         best = certify_weights(engine, rows, W, b, Penalty(1.0)).best

@@ -50,6 +50,7 @@ from onelayer.solver.certificate import (
     full_gradient,
     improve_biases,
     of_classes,
+    passes_of,
 )
 from onelayer.solver.dual import MIN_ASCENT, ascend, is_wide
 from onelayer.solver.free import FreeProof, prove_with_free
@@ -265,7 +266,6 @@ class Solver:
         self._engine, self._rows, self._preconditioner = engine, rows, preconditioner
         self._on_progress = on_progress
         self._centred = preconditioner.centre(rows)
-        self._varies = self._centred.scale != 0.0
         frequencies = rows.cold_probabilities(classes)
         self._present = frequencies > 0.0
         # How rows of a point are taken: as they are where no class is absent.
@@ -667,8 +667,8 @@ class Solver:
             return self._point(at, Pass(loss, kept[:, :-1], kept[:, -1]))
         rounded = at.astype(self._dtype)
         weights = Weights(np.ascontiguousarray(rounded[None, :, :-1]), rounded[None, :, -1])
-        loss, G, g = (of[0] for of in full_gradient(self._engine, self._centred, weights))
-        found = Pass(float(loss), G[self._chosen], g[self._chosen])
+        (found,) = passes_of(full_gradient(self._engine, self._centred, weights))
+        found = found._replace(G=found.G[self._chosen], g=found.g[self._chosen])
         return self._point(rounded.astype(np.float64), found)
 
     def _point(self, at: Float64, found: Pass) -> Point:
@@ -680,7 +680,7 @@ class Solver:
         part -= np.add.reduce(part, axis=0) / len(part)
         if part.base is not gradient:  # classes are absent
             gradient[self._chosen] = part
-        return Point(at, found.loss + penalty.value(at[:, :-1]), gradient)
+        return Point(at, found.loss + penalty.value(at[:, :-1]), gradient, found.rounded)
 
     def _evaluate_cold(self) -> Point:
         """Where W = 0: all rows have the same probabilities, and their sums say it all.
@@ -689,7 +689,7 @@ class Solver:
         """
         if self._rows.score_offsets is not None:
             return self._evaluate(self._cold)
-        G = np.where(self._varies, -self._sums.centred, 0.0)
+        G = np.where(self._centred.scale != 0.0, -self._sums.centred, 0.0)
         return self._point(self._cold, Pass(self._at_cold.loss, G, np.zeros(len(G))))
 
     @cached_property
@@ -703,7 +703,8 @@ class Solver:
         """What the pass found of the loss, for the classes that have rows."""
         W, penalty = point.at[:, :-1], self._penalty
         slope = (point.gradient - _slope(penalty, point.at))[self._chosen]
-        return Pass(point.cost - penalty.value(W), slope[:, :-1], slope[:, -1])
+        loss = point.cost - penalty.value(W)
+        return Pass(loss, slope[:, :-1], slope[:, -1], point.rounded)
 
     def _float32_gap(self) -> float:
         """The relative gap that rounding of float32 passes may hide."""

@@ -35,7 +35,7 @@ def full_passes(engine: Engine, problem: Problem, rows: Rows, factors: NDArray[A
     weights = problem.state.weights
     trainer = engine.begin(State(weights), problem.method)
     return (
-        *engine.gradient(rows, weights), engine.scores(rows, weights),
+        *engine.gradient(rows, weights)[:3], engine.scores(rows, weights),
         engine.weighted_sums(rows, factors), *trainer.evaluate(rows),
         *engine.evaluate(rows, weights), *engine.classify(rows, weights)[1:3],
         *engine.class_sums(rows, weights.b.shape[1]),
@@ -94,4 +94,4 @@ def own_rows(engine: Engine, dataset: Dataset, W: NDArray[Any]) -> Any:
     from onelayer.engines import Weights
 
     rows = Rows(dataset.X, dataset.y, np.ones(dataset.features), np.zeros(dataset.features))
-    return engine.gradient(rows, Weights(W, np.zeros(W.shape[:2])))
+    return engine.gradient(rows, Weights(W, np.zeros(W.shape[:2])))[:3]
