@@ -149,6 +149,12 @@ def test_fingerprints_are_those_of_the_same_rows_as_an_array(
     np.testing.assert_array_equal(X.fingerprints(), row_fingerprints(dense))
 
 
+def test_stored_zeros_of_either_sign_and_numbers_above_a_byte_are_known_as_in_an_array() -> None:
+    dense = np.array([[0.5, -0.0, 3.0], [256.0, 1.0, 0.0]], np.float32)
+    X = SparseRows(dense.ravel(), np.tile(np.arange(3), 2), np.array([0, 3, 6]), 3)
+    np.testing.assert_array_equal(X.fingerprints(), row_fingerprints(dense))
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -207,14 +207,10 @@ _TABLE = {
     ],
     "kernel/dual_descent.hpp": [
         ("a.shift[k] * (along - a.mean_square) + a.at_mean[k]", "a.at_mean[k]"),
-        ("a.mean_square - 2 * along", "0"),
         ("static_cast<double>(values[j]) * a.scale[d]", "static_cast<double>(values[j])"),
-        ("top / bottom", "top"),
-        ("scores[k] - c * step[k]", "scores[k]"),
         ("u[k] * along;", "u[k];"),
         ("a.y.at(row)", "a.y.at(n)"),
         ("a.loss += f *", "a.loss +="),
-        ("((k == l) - u[l] / bottom)", "(k == l)"),
     ],
     "kernel/sparse_passes.hpp": [
         ("static_cast<double>(w) * scale[d])", "static_cast<double>(w))"),
@@ -231,7 +227,6 @@ _TABLE = {
         ("job.first = first(t) + job.row", "job.first = job.row"),
         ("loss_kind(job.run)", "loss_kind(0)"),
         ("slot_memory_.empty() && !shifted_ &&", "slot_memory_.empty() &&"),
-        ("all_equal(request.rows.scale, request.rows.scale[0]);", "true;"),
         ("|| listed == t) continue", ") continue"),
         ("kept = given; }", "kept = 0 * given; }"),
         ("unit_ ? nullptr : request_.rows.scale", "nullptr"),
