@@ -571,7 +571,8 @@ class Search:
         rounded, mixing, asked = bound.rounded, bound.mixing, self._tol * bound.cost
         exact = bound.distance + mixing
         little = max(SHARP * (exact + rounded), 0.9 * asked - bound.distance)
-        hides = rounding is None or rounded > little or exact <= asked < exact + rounded
+        # A step of the bias leaves the distance and what was rounded.
+        hides = rounding is None or rounded > little or exact <= asked < bound.distance + rounded
         is_sharp = dtype == "float64" or not hides
         ahead = AHEAD
         if dtype == "float32" and not waits and mixing <= AHEAD**2 * asked:
