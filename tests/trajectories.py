@@ -38,6 +38,10 @@ def oracle_trajectory(
             v[i] = run.momentum * v[i] + g[i]
             step = g[i] + run.momentum * v[i] if run.nesterov else v[i]
             theta[i] = theta[i] - eta * step
+        length = eta * (1 + run.momentum) if run.nesterov else eta
+        if length > 0:
+            moved = np.clip(theta[0], -length * run.l1, length * run.l1)
+            theta[0], v[0] = theta[0] - moved, v[0] + moved / length
         past.append((theta[0], theta[1]))
     return _model(run, past)
 
@@ -49,6 +53,7 @@ def methods(draw: st.DrawFn) -> dict[str, Any]:
     return {
         "learning_rate": draw(st.sampled_from([0.3, 0.03])) * (1.0 - momentum),
         "l2": draw(st.sampled_from([0.0, 0.1])),
+        "l1": draw(st.sampled_from([0.0, 0.0, 0.01, 0.3])),
         "momentum": momentum,
         "nesterov": draw(st.booleans()),
         "schedule": draw(st.sampled_from(["constant", "cosine", "step:1:0.3", "cyclical:0.1:0.5"])),
@@ -70,6 +75,7 @@ def draw_method(draw: st.DrawFn, rng: np.random.Generator, l2: np.ndarray) -> Me
     R = len(l2)
     return Method(
         l2=l2,
+        l1=some(rng.uniform(0.001, 0.1, R)),
         momentum=some(rng.uniform(0.1, 0.9, R)),
         nesterov=some(np.ones(R, bool)),
         sigmoid=some(np.ones(R, bool)),
@@ -90,13 +96,14 @@ def trajectory_tolerance(run: Run, dataset: Dataset, dtype: type) -> float:
     A step adds η·g to a weight, where g is a mean of |x| ≤ 1 terms over the batch. Its scores are
     sums of D + 1 terms, so p and g carry an error of about (D + B)·u; a step adds η times that and
     u for the update itself, and steps with η < 2/L do not magnify what came before. With momentum
-    a gradient is taken again and again, 1/(1 − μ) times in all.
+    a gradient is taken again and again, 1/(1 − μ) times in all, and with an l1 the rounding of W.
     """
     unit = np.finfo(dtype).eps
     batches = -(-len(dataset.y) // run.batch) * run.epochs
     features = dataset.X.shape[1]
     again = 1.0 / (1.0 - run.momentum)
-    return float(batches * unit * (again * run.eta * (features + run.batch) + 1))
+    rounded = again if run.l1 else 1.0
+    return float(batches * unit * (again * run.eta * (features + run.batch) + rounded))
 
 
 def _batches(dataset: Dataset, scaling: Scaling, run: Run):  # type: ignore[no-untyped-def]

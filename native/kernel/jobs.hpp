@@ -172,7 +172,7 @@ struct BackwardJob {
   Index stride = 0;
   Index width = 0, features = 0;
   const ColumnStep<T>* steps = nullptr;
-  bool plain = true;                     // no column has momentum or an average to write
+  bool plain = true;                     // no column has momentum, l1 or an average to write
   T common_scale = 1;
   double* gradient = nullptr;            // from the slice's first feature on; or null
   Index gradient_stride = 0;
@@ -249,7 +249,7 @@ struct SparseStepJob {
   const double *scale = nullptr, *offset = nullptr;
   Index* stepped = nullptr;  // of each feature how many steps it has taken, or null: every one
   Index t = 0;               // the number of this step
-  const T* shrinks = nullptr;  // (steps, stride)
+  const T *shrinks = nullptr, *thresholds = nullptr;  // (steps, stride); the latter null without l1
 };
 
 // sums[c][d] += factors[n][c] x[n][d] of stored rows and of features begin .. end, in float64 (n in order).

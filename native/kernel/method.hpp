@@ -8,7 +8,9 @@
 
 namespace onelayer {
 
-enum Setting : int { kLearningRate, kAveraging, kL2, kMomentum, kNesterov, kSigmoid, kLabelSmoothing, kNoIntercept, kSettings };
+enum Setting : int {
+  kLearningRate, kAveraging, kL2, kL1, kMomentum, kNesterov, kSigmoid, kLabelSmoothing, kNoIntercept, kSettings
+};
 
 enum class Range { any, below_one, up_to_one };  // any number, [0, 1), [0, 1]
 
@@ -22,6 +24,7 @@ inline constexpr SettingRule kSettingRules[kSettings] = {
     {"learning_rate", true, Range::any},     // eta
     {"averaging", true, Range::up_to_one},   // alpha; without it averages are not touched
     {"l2", false, Range::any},
+    {"l1", false, Range::any},
     {"momentum", false, Range::below_one},   // mu
     {"nesterov", false, Range::any},         // 0 or 1
     {"sigmoid", false, Range::any},          // 0 or 1: the K-sigmoid loss

@@ -3,10 +3,14 @@
 //   plain      w <- fma(-eta / B, G, w * (1 - 2 eta l2))
 //   momentum   g = fma(2 l2, w, G / B),   v <- fma(mu, v, g),   w <- fma(-eta, v, w)
 //   Nesterov   the same, but              w <- fma(-eta, fma(mu, v, g), w)
+//   l1         c = w clipped to -t .. t,   w <- w - c,   with momentum v <- v + c / e
 //   average    a <- fma(alpha, w - a, a)
 //
-// A bias steps likewise, without l2 and without fused products. A plain column takes the plain step beside any other,
-// so its bits do not depend on its neighbours.
+// Here e is what w moves by for a unit of g, eta, or eta (1 + mu) of Nesterov's, and t = e l1: c / e is a subgradient of
+// l1 |w| at the new w, and the step is the one for g + c / e.
+//
+// A bias steps likewise, without penalties and without fused products. A plain column takes the plain step beside any
+// other, so its bits do not depend on its neighbours.
 //
 // The passes compute the coefficients and step the biases; the kernels step the weights, which is why this file is
 // compiled in two halves.
@@ -23,6 +27,8 @@ struct ColumnStep {
   T eta = 0, one_over_B = 0;
   T weight_decay = 0;            // 2 l2
   T momentum = 0;                // mu; 0 is a plain step
+  T threshold = 0;               // t; 0 where there is no l1
+  T one_over_length = 0;         // 1 / e
   bool nesterov = false;
   bool no_intercept = false;     // the gradient of the bias is taken for 0
   T averaging = 1;               // alpha; 1 leaves the average unwritten
@@ -61,21 +67,26 @@ struct PlainStep {
   ONELAYER_INLINE Vec<T> operator()(Vec<T> G, Vec<T> w) const { return without_tiny(fma(rate, G, w * shrink)); }
 };
 
+// The new weights before their threshold.
 template <class T>
 ONELAYER_INLINE Vec<T> momentum_step(const ColumnStep<T>& step, T common_scale, Vec<T> G, Vec<T> w, T* velocity) {
   const Vec<T> momentum = splat<T>(step.momentum), eta = splat<T>(-step.eta);
   const Vec<T> g = fma(splat<T>(step.weight_decay), w, G * splat<T>(step.one_over_B * common_scale));
-  const Vec<T> v = without_tiny(fma(momentum, load_weights(velocity), g));
+  Vec<T> v = without_tiny(fma(momentum, load_weights(velocity), g));
+  w = without_tiny(fma(eta, step.nesterov ? fma(momentum, v, g) : v, w));
+  if (step.threshold > 0)
+    v = without_tiny(fma(clipped(w, splat<T>(step.threshold)), splat<T>(step.one_over_length), v));
   store_weights(velocity, v);
-  return without_tiny(fma(eta, step.nesterov ? fma(momentum, v, g) : v, w));
+  return w;
 }
 
 template <class T>
 ONELAYER_INLINE void step_vector(const StepArrays<T>& at, T common_scale, Vec<T> G) {
   const ColumnStep<T>& step = *at.steps;
   const Vec<T> before = load_weights(at.w);
-  const Vec<T> w = step.momentum > 0 ? momentum_step<T>(step, common_scale, G, before, at.slot(kVelocity))
-                                     : PlainStep<T>(step, common_scale)(G, before);
+  Vec<T> w = step.momentum > 0 ? momentum_step<T>(step, common_scale, G, before, at.slot(kVelocity))
+                               : PlainStep<T>(step, common_scale)(G, before);
+  if (step.threshold > 0) w = without_tiny(w - clipped(w, splat<T>(step.threshold)));
   store_weights(at.w, w);
   if (step.averaging == 1) return;
   T* average = at.slot(kAverage);
@@ -94,6 +105,8 @@ template <class T>
 
 }  // namespace onelayer::ONELAYER_KERNELS
 #else
+#include <cmath>
+#include <limits>
 #include <vector>
 
 #include "passes.hpp"
@@ -114,12 +127,12 @@ class ColumnSteps {
     for (Index c = from; c < to;) {
       const Index run = c / shape_.K;
       const ColumnStep<T> step = step_of(run, t, B);
-      plain_ = plain_ && step.momentum == 0 && step.averaging == 1;
+      plain_ = plain_ && step.momentum == 0 && step.threshold == 0 && step.averaging == 1;
       for (const Index end = min(to, (run + 1) * shape_.K); c < end; ++c) steps_[static_cast<std::size_t>(c)] = step;
     }
   }
   const ColumnStep<T>* data() const { return steps_.data(); }
-  bool plain() const { return plain_; }  // whether none of them has momentum or an average to write
+  bool plain() const { return plain_; }  // whether none has momentum, l1 or an average to write
 
  private:
   ColumnStep<T> step_of(Index run, Index t, Index B) const {
@@ -132,6 +145,9 @@ class ColumnSteps {
     step.weight_decay = static_cast<T>(2 * l2);
     step.momentum = static_cast<T>(method_.of(kMomentum, run));
     step.nesterov = method_.of(kNesterov, run) != 0;
+    const double length = step.nesterov ? eta * (1 + method_.of(kMomentum, run)) : eta;
+    step.threshold = static_cast<T>(length * method_.of(kL1, run));
+    step.one_over_length = static_cast<T>(std::fmin(1 / length, std::numeric_limits<T>::max()));  // 0 * inf is no number
     step.no_intercept = method_.of(kNoIntercept, run) != 0;
     step.averaging = averaging(run, t);
     step.has_average = t == 0 || averaging(run, t - 1) != 1;

@@ -278,6 +278,9 @@ ONELAYER_INLINE Vec<T> exp_nonpositive(Vec<T> x) {
   return x < C::lowest ? Vec<T>{} : value;
 }
 
+// x, but no further from 0 than t, of numbers or vectors; NaN stays NaN.
+template <class V> ONELAYER_INLINE V clipped(V x, V t) { return x > t ? t : x < -t ? -t : x; }
+
 // -|x|, for the exponentials of both signs; NaN stays NaN.
 template <class T> ONELAYER_INLINE Vec<T> negative_abs(Vec<T> x) { return x < 0 ? x : -x; }
 

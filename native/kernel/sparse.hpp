@@ -134,7 +134,7 @@ ONELAYER_INLINE float tiny_as_zero(float x) { return __builtin_fabsf(x) < 0x1p-9
 ONELAYER_INLINE double tiny_as_zero(double x) { return __builtin_fabs(x) < 0x1p-767 ? 0.0 : x; }
 
 // Steps features begin .. end, or those that are listed, as optimizer.hpp says; the gradient of a feature is
-// scale * sum + offset * bias sum. A listed one first takes the steps that it missed, which only shrank it.
+// scale * sum + offset * bias sum. A listed one first takes the steps that it missed, in which it had penalties alone.
 template <class T>
 void sparse_step(const SparseStepJob<T>& job) {
   for (Index i = job.begin; i < job.end; ++i) {
@@ -143,8 +143,11 @@ void sparse_step(const SparseStepJob<T>& job) {
     T* const w = job.w + d * job.stride;
     double* const sums = job.sums ? job.sums + d * job.stride : nullptr;
     if (job.stepped) {
-      for (Index t = job.stepped[d]; t < job.t; ++t)
+      for (Index t = job.stepped[d]; t < job.t; ++t) {
         for (Index c = 0; c < job.stride; ++c) w[c] = tiny_as_zero(w[c] * job.shrinks[t * job.stride + c]);
+        for (Index c = 0; job.thresholds && c < job.stride; ++c)
+          w[c] = tiny_as_zero(w[c] - clipped(w[c], job.thresholds[t * job.stride + c]));
+      }
       job.stepped[d] = job.t + (sums ? 1 : 0);
     }
     if (!sums) continue;
@@ -156,9 +159,11 @@ void sparse_step(const SparseStepJob<T>& job) {
         const T g = step.weight_decay * before + G * step.one_over_B;
         v = tiny_as_zero(step.momentum * v + g);
         w[c] = tiny_as_zero(before - step.eta * (step.nesterov ? g + step.momentum * v : v));
+        if (step.threshold > 0) v = tiny_as_zero(v + clipped(w[c], step.threshold) * step.one_over_length);
       } else {
         w[c] = tiny_as_zero(before * step.shrink - step.eta_over_B * G);
       }
+      if (step.threshold > 0) w[c] = tiny_as_zero(w[c] - clipped(w[c], step.threshold));
       if (step.averaging != 1) {
         T& a = job.slots[kAverage][d * job.stride + c];
         if (!step.has_average) a = before;

@@ -128,8 +128,8 @@ inline Index sparse_chunk_rows(const Pass& pass) {
 }
 
 // Steps after batches. A step without momentum, averages and offsets changes the features of its batch alone, but for
-// the penalty, by which others shrink: they take that when a batch meets them next, one step after another, and at the
-// end, so that no bit depends on when.
+// the penalties, by which others shrink: they take that when a batch meets them next, one step after another, and at
+// the end, so that no bit depends on when.
 template <class T>
 class SparseTraining {
  public:
@@ -155,6 +155,7 @@ class SparseTraining {
       stepped_.resize(static_cast<std::size_t>(D_));
       listed_.resize(static_cast<std::size_t>(D_), -1);
       shrinks_.resize(static_cast<std::size_t>(residuals_.chunks() * stride_));
+      if (request.method.settings[kL1]) thresholds_.resize(shrinks_.size());
     }
     for (int thread = 0; thread < request.threads; ++thread) {
       steps_.emplace_back(request.shape, request.method);
@@ -197,8 +198,11 @@ class SparseTraining {
     Index t = 0;
     for (; residuals_.compute(thread, t, score); ++t) {
       steps.set(t, residuals_.count(t), 0, columns_);
-      for (Index c = 0; lazy_ && thread == 0 && c < columns_; ++c)
-        shrinks_[static_cast<std::size_t>(t * stride_ + c)] = steps.data()[c].shrink;
+      for (Index c = 0; lazy_ && thread == 0 && c < columns_; ++c) {
+        const auto i = static_cast<std::size_t>(t * stride_ + c);
+        shrinks_[i] = steps.data()[c].shrink;
+        if (!thresholds_.empty()) thresholds_[i] = steps.data()[c].threshold;
+      }
       sums_.add(kernels_, request_.rows.x, thread, residuals_.first(t), residuals_.count(t), residuals_.of(t));
       residuals_.wait();  // for the sums of residuals
       SparseStepJob<T> job = step_job(thread, t);
@@ -291,6 +295,7 @@ class SparseTraining {
     job.end = static_cast<Index>(features.size());
     job.stepped = stepped_.data();
     job.shrinks = shrinks_.data();
+    job.thresholds = thresholds_.empty() ? nullptr : thresholds_.data();
     return job;
   }
 
@@ -305,7 +310,7 @@ class SparseTraining {
   std::vector<double> bias_;
   bool shifted_, unit_, lazy_ = false;
   std::vector<Index> stepped_, listed_;  // of each feature: steps that it has taken, and the batch that listed it
-  std::vector<T> shrinks_;               // of each step and column
+  std::vector<T> shrinks_, thresholds_;  // of each step and column
   std::vector<ColumnSteps<T>> steps_;    // of each thread
   std::vector<std::vector<Index>> features_;
 };

@@ -63,7 +63,14 @@ struct Oracle {
     const Method method = data.method(t);
     const double momentum = method.of(kMomentum, r);
     if (v) *v = momentum * *v + g;
-    w -= method.of(kLearningRate, r) * (!v ? g : method.of(kNesterov, r) != 0 ? g + momentum * *v : *v);
+    const bool nesterov = method.of(kNesterov, r) != 0;
+    w -= method.of(kLearningRate, r) * (!v ? g : nesterov ? g + momentum * *v : *v);
+    if (a) {  // of a weight
+      const double length = method.of(kLearningRate, r) * (nesterov ? 1 + momentum : 1);
+      const double z = std::fmin(std::fmax(w / length, -method.of(kL1, r)), method.of(kL1, r));
+      w -= length * z;
+      *v += z;
+    }
     if (a && !data.plain) *a += method.of(kAveraging, r) * (w - *a);
   }
   void epoch() {

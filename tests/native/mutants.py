@@ -92,6 +92,7 @@ _TABLE = {
         ("1.f / 6, .5f", "1.f / 6, .5001f"),
         ("lowest = -87.0f", "lowest = -3.0f"),
         ("x < 0 ? x : -x", "x"),
+        ("x < -t ? -t : x", "x"),
         ("sizeof(T) == 4 ? 8 : 17", "sizeof(T) == 4 ? 7 : 15"),
         ("T(2 * i + 1)", "T(2 * i + 2)"),
         # Lanes of a score that are not all added.
@@ -141,6 +142,21 @@ _TABLE = {
         ("splat<T>(-step.eta_over_B * common_scale)", "splat<T>(-step.eta_over_B)"),
         ("step.momentum > 0 ?", "(*at.slots)[kVelocity] ?"),
         ("without_tiny(fma(rate", "(fma(rate"),
+        ("w - clipped(w, splat<T>(step.threshold))", "clipped(w, splat<T>(step.threshold))"),
+        ("fma(clipped(w, splat<T>(step.threshold)), splat", "fma(w, splat"),
+        ("splat<T>(step.one_over_length), v)", "splat<T>(step.one_over_length), g)"),
+        ("step.threshold == 0 && step.averaging", "step.averaging"),
+        ("eta * (1 + method_.of(kMomentum, run)) : eta", "eta : eta"),
+        ("static_cast<T>(length * method_.of(kL1, run))", "static_cast<T>(method_.of(kL1, run))"),
+        ("std::fmin(1 / length, std::numeric_limits<T>::max())", "1 / length"),
+    ],
+    "kernel/sparse.hpp": [
+        ("job.thresholds[t * job.stride + c]", "job.thresholds[c]"),
+        ("w[c] = tiny_as_zero(w[c] - clipped(w[c], step.threshold))", ";"),
+        ("v + clipped(w[c], step.threshold) * step.one_over_length", "v"),
+    ],
+    "kernel/sparse_passes.cpp": [
+        ("thresholds_[i] = steps.data()[c].threshold", "thresholds_[i] = 0"),
     ],
     "kernel/shapes.hpp": [
         ("d / kPanel<T> * panel_stride", "d / kPanel<T> * kPanel<T>"),

@@ -17,10 +17,12 @@ from unittest.mock import patch
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from onelayer import Run, load, train
 from onelayer.data import Dataset, Splits
 from onelayer.data.rows import Rows
+from onelayer.data.sparse import SparseRows
 from onelayer.engines import Engine, State, Steps, Weights, make_engine
 from onelayer.experiments.reproduce import EXPERIMENTS, digest
 from onelayer.training.run import method_arrays
@@ -52,6 +54,13 @@ RUNS = {
     "automatic rate": replace(RUN, learning_rate="auto"),
 }
 
+# Each beside a plain run, and all of them in float64.
+L1_RUNS = {
+    "l1": replace(RUN, l1=0.01),
+    "l1 and momentum": replace(RUN, l1=0.02, l2=0.01, momentum=0.9, averaging="tail:0.5"),
+    "l1 and Nesterov": replace(RUN, l1=0.02, momentum=0.5, nesterov=True, schedule="cosine"),
+}
+
 
 def _dataset(rows: int, first: int, dtype: str = "uint8", classes: int = K) -> Dataset:
     rng = np.random.default_rng(first)
@@ -72,6 +81,11 @@ def splits(dtype: str = "uint8", classes: int = K) -> Splits:
 
 def _in_files(part: Dataset) -> Dataset:
     return replace(part, X=cast(NDArray[Any], CountedRows(part.X, even(part.rows, 16))))
+
+
+def _sparse(part: Dataset) -> Dataset:
+    stored: Any = SparseRows.of(sparse.csr_array(np.where(part.X >= 100, part.X / 256.0, 0.0)))
+    return replace(part, X=stored, image_shape=None, max_value=None)
 
 
 def _digest(*arrays: NDArray[Any]) -> str:
@@ -113,6 +127,14 @@ def digests(engine: Engine) -> Iterator[tuple[str, str]]:
     for classes in (2, 3):  # few columns are summed by other code
         yield f"{classes} classes", trained(engine, splits(classes=classes), RUN)
     yield "row weights", _weighted(engine)
+    for name, run in L1_RUNS.items():
+        yield name, trained(engine, data, run, replace(RUN, seed=1))
+    yield "l1 in float64", trained(engine, data, *L1_RUNS.values(), dtype="float64")
+    parts = (_sparse(part) for part in (data.train, data.validation, data.test))
+    sparse_rows = Splits(*parts, name="made", source="")
+    on_rows, lazy = (engine, sparse_rows), replace(L1_RUNS["l1"], schedule="cosine")
+    yield "l1 of sparse rows", trained(*on_rows, lazy, replace(RUN, seed=1), scaling="none")
+    yield "l1 of sparse rows, every step", trained(*on_rows, *L1_RUNS.values(), scaling="none")
     yield "digits", trained(engine, load("digits"), RUN, replace(RUN, l2=0.01, batch_size=50))
 
 

@@ -9,6 +9,9 @@ R runs trained together; X (N, D), y (N,), W (R, K, D), b (R, K).
     g = (1/B) Σ (p − t) xᵀ + 2λ W                 gradient of a batch; that of b has no λ
     V ← μ V + g                                   velocity
     W ← W − η V, or W ← W − η (g + μ V)           step, or Nesterov's
+    W ← W − ℓ z,  V ← V + z                       with λ₁: z in λ₁ ∂ Σ |W| at this new W, so that
+                                                  W − ℓ z = prox(W), |W| less ℓ λ₁ where above it,
+                                                  0 elsewhere; ℓ = η, or Nesterov's η (1 + μ)
     A ← A + α (W − A)                             average of the weights
 
 Rows of many labels have y (N, L) of 0 and 1. The weights are of L classes, or of L runs with one
@@ -90,6 +93,7 @@ class Method:
 
     Attributes:
         l2: λ ≥ 0, float64.
+        l1: λ₁ ≥ 0, float64.
         momentum: μ in [0, 1), float64.
         nesterov: whether the step is Nesterov's, bool.
         sigmoid: whether the loss is the mean of K binary cross-entropies, bool; else softmax.
@@ -100,6 +104,7 @@ class Method:
     """
 
     l2: NDArray[np.float64] = field(metadata={"dtype": np.float64})
+    l1: NDArray[np.float64] = field(metadata={"dtype": np.float64})
     momentum: NDArray[np.float64] = field(metadata={"dtype": np.float64})
     nesterov: NDArray[np.bool_] = field(metadata={"dtype": np.bool_})
     sigmoid: NDArray[np.bool_] = field(metadata={"dtype": np.bool_})
@@ -110,6 +115,10 @@ class Method:
     def slots(self) -> tuple[str, ...]:
         """Names of the slots that its steps read and write."""
         return (VELOCITY,) if self.momentum.any() else ()
+
+    def lengths(self, learning_rate: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What a step of these η moves W by for a unit of g, (…, R): η, Nesterov's η (1 + μ)."""
+        return learning_rate * np.where(self.nesterov, 1.0 + self.momentum, 1.0)
 
     @classmethod
     def plain(cls, l2: NDArray[np.float64]) -> Method:

@@ -114,6 +114,8 @@ class ReferenceTrainer(base.Trainer):
                 flipped = None if steps.flipped is None else steps.flipped[place]
                 gradient = self._gradient(*_read(rows, chosen, self._weights.dtype, flipped))
                 self._take_step(gradient, self._columns(steps.learning_rate[t]))
+                if self._method.l1.any():
+                    self._take_prox(self._columns(self._method.lengths(steps.learning_rate[t])))
                 if steps.averaging is not None:
                     self._update_average(self._columns(steps.averaging[t]))
 
@@ -162,6 +164,15 @@ class ReferenceTrainer(base.Trainer):
         ahead = gradient + momentum * velocity
         nesterov = self._columns(self._method.nesterov) != 0
         self._weights -= learning_rate * np.where(nesterov, ahead, velocity)
+
+    def _take_prox(self, length: Floats) -> None:
+        """The proximal step of the penalty; the velocity has the subgradient that it took."""
+        W = self._weights[:, :-1]
+        near = Penalty.of(self._method, self._columns).prox(W, length)
+        if base.VELOCITY in self._slots:
+            moved = np.divide(W - near, length, where=length > 0, out=np.zeros_like(W))
+            self._slots[base.VELOCITY][:, :-1] += moved
+        W[...] = near
 
 
 def _evaluate(rows: Rows, joined: Floats, method: base.Method) -> base.Evaluation:

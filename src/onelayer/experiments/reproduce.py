@@ -197,7 +197,8 @@ def check_gradient(
     """Compare the analytic gradient with the numerical one, at every entry of W and b.
 
     e = |g_a − g_n| / max(ε, |g_a| + |g_n|), with g_n the central difference on five points, at
-    W, b ~ N(0, 0.01²).
+    W, b ~ N(0, 0.01²). It is of the smooth part of the cost, mean loss + λ Σ W²: an l1 penalty has
+    no gradient at 0, and its step is the proximal operator.
 
     Args:
         data: the training rows, with scaling "auto"; of `Splits` the training part.

@@ -18,6 +18,8 @@ stays below the rounding.) An entry with |g_a| + |g_n| < noise / tolerance canno
 error under the tolerance even when both gradients are perfect: it is counted as `too_small` and
 held to an absolute bound instead, |g_a − g_n| ≤ noise. No entry is left unchecked.
 
+A penalty λ₁ Σ |W| has no gradient at 0, and no part here: J is the smooth part of the cost.
+
 Source: Nocedal & Wright, Numerical Optimization, 2nd ed., section 8.1 (differences and their
 rounding); the relative error is that of the CS231n notes, as in the report.
 """

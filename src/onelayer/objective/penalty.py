@@ -10,7 +10,8 @@
 
 λ alone is λ₂. scikit-learn's C and l1_ratio are λ₁ = l1_ratio / (CN), λ₂ = (1 − l1_ratio) / (2CN);
 PyTorch's weight_decay is 2λ₂. Python code takes the formula from here; the C++ kernel has it in
-native/kernel, the torch engine in engines/torch/optimizer.
+native/kernel, the torch engine in engines/torch/optimizer. Mini-batch training steps by the
+gradient and then by the prox (`onelayer.engines.base`).
 """
 
 from __future__ import annotations
@@ -87,8 +88,11 @@ class Penalty:
         return float((self.limits * self.sizes(W)).sum())
 
     def values(self, W: NDArray[Any]) -> NDArray[np.float64]:
-        """λ Σ W² of each run, for W (R, K, D) and l2 (R,)."""
-        return np.asarray(self.l2 * squared_norms(W))
+        """The penalty of each run, for W (R, K, D) and l2 and l1 (R,)."""
+        squares = np.asarray(self.l2 * squared_norms(W))
+        if not np.any(self.l1):
+            return squares
+        return squares + self.l1 * np.array([np.abs(of_run).ravel().sum() for of_run in W])
 
     def terms(self, W: NDArray[Any]) -> NDArray[Any]:
         """λ W² of each entry; `value` is their sum."""

@@ -157,6 +157,8 @@ def make_page(
     sizes = [len(scaling.scale) for scaling in scalings]
     scaled = dict.fromkeys(describe_scaling(scaling) for scaling in scalings)
     sparse = ""
+    if isinstance(record, Result) and any(run.l1 for run in record.runs):
+        sparse = "l1"
     if isinstance(record, LambdaPath) and record.is_sparse:
         sparse = "grouped" if record.best.settings.get("grouped") else "l1"
     facts = {

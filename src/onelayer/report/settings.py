@@ -79,7 +79,8 @@ def _setting(records: Records, anchor: str, setting: SettingSummary, *, folded: 
     words += [f"{runs} {'run' if runs == 1 else 'runs'}, {setting.status}"]
     words += ["chaotic"] if setting.chaotic else []
     text = [" · ".join(words)]
-    text += ["λ = 0: loss and cost are equal."] if setting.l2 == 0.0 else []
+    unpenalised = setting.l2 == setting.l1 == 0.0
+    text += ["λ = 0: loss and cost are equal."] if unpenalised else []
     best = len(records.settings) > 1 and setting.positions == result.ranking[0].positions
     heading = f"{setting.name} (best by validation)" if best else setting.name
     charts = _curves(result, setting, anchor)
@@ -100,7 +101,8 @@ def _curves(result: Result, setting: SettingSummary, anchor: str) -> tuple[Chart
         title = f"{heading}, {setting.name}"
         return line_chart(f"{measure}-{anchor}", title, heading, EPOCHS, axis, curves, zoom=True)
 
-    cost = () if setting.l2 == 0.0 else (chart("cost", "loss + λ Σ W² / nats"),)
+    penalties = "".join([" + λ Σ W²"] * (setting.l2 > 0.0) + [" + λ₁ Σ |W|"] * (setting.l1 > 0.0))
+    cost = (chart("cost", f"loss{penalties} / nats"),) if penalties else ()
     return chart("loss", NATS), *cost, chart("accuracy", "share of rows / %", 100.0)
 
 
@@ -114,11 +116,11 @@ class Distance:
 
     A certificate bounds J − J* by one pass over the rows and knows no optimum; where the optimum
     was solved as well, J* lies between its lower bound and its cost, and the true distance is
-    known. For λ = 0 there is no bound, only the gradient.
+    known. Without a penalty there is no bound, only the gradient.
     """
 
     setting: str
-    l2: float
+    penalised: bool  # whether there is a bound
     cost: Spread  # J with the kept weights, nats
     bound: Spread  # certified, on J − J*, nats
     best: Certificate | None  # of the solved optimum
@@ -171,16 +173,17 @@ def distance_section(records: Records) -> Section | None:
 
 def measure_distances(result: Result, settings: Sequence[SettingSummary]) -> list[Distance]:
     """How far each setting ended from its optimum, in the order of the result."""
-    optima = {optimum.l2: optimum for optimum in result.optima}
+    optima = {(optimum.l2, optimum.l1): optimum for optimum in result.optima}
     distances = []
     for setting in settings:
-        proofs, best = [result.certificates[i] for i in setting.counted], optima.get(setting.l2)
+        proofs = [result.certificates[i] for i in setting.counted]
+        best = optima.get((setting.l2, setting.l1))
         # A run may end closer to J* than the solver was asked to; it is then not below it.
         above = [max(proof.cost - best.cost, 0.0) for proof in proofs] if best else []
         distances.append(
             Distance(
                 setting.name,
-                setting.l2,
+                setting.l2 > 0.0 or setting.l1 > 0.0,
                 cost=summary.spread([proof.cost for proof in proofs]),
                 bound=summary.spread([proof.gap for proof in proofs]),
                 best=best,
@@ -245,7 +248,7 @@ def _distance_row(d: Distance) -> list[Cell | str]:
         spread_cell(d.cost, ".4f"),
         summary.number(d.best.cost, ".4f") if d.best else "–",
         above,
-        spread_cell(d.bound, ".4f") if d.l2 else "no bound without λ",
+        spread_cell(d.bound, ".4f") if d.penalised else "no bound without λ",
         spread_cell(d.weights, ".3f"),
         f"{d.gradient.mean:.2g}" if d.gradient.n else "–",
     ]

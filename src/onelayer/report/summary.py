@@ -117,6 +117,7 @@ class SettingSummary:
     name: str
     learning_rate: float
     l2: float
+    l1: float
     kind: str  # what else sets it apart from the other settings
     positions: tuple[int, ...]  # of its runs in the result
     counted: tuple[int, ...]  # of those that the figures are over
@@ -199,6 +200,7 @@ def _summarise_setting(
         name=setting.name,
         learning_rate=setting.learning_rate,
         l2=setting.l2,
+        l1=setting.l1,
         kind=setting.kind,
         positions=positions,
         counted=tuple(counted),
@@ -308,8 +310,8 @@ def early_end(result: Result, positions: Sequence[int]) -> str:
     fall, average = (float(cost[-1 - n] - cost[-1]) / n for n in (last, setting.epochs))
     falling = fall > STILL_FALLING * average > 0.0 and setting.epochs > 1
     found = f"the cost still falls by {100.0 * fall / cost[-1]:.2g} % an epoch" * falling
-    if result.certificates and setting.l2 > 0.0:
-        proofs = [result.certificates[i] for i in positions]
+    proofs = [result.certificates[i] for i in positions] if result.certificates else []
+    if proofs and proofs[0].is_bound:
         share = max(min(proof.gap / proof.cost, 1.0) for proof in proofs)
         found = f"up to {100.0 * share:.0f} % of the cost may still be saved" * (share > FAR)
     if not found:

@@ -90,26 +90,26 @@ def _accuracies(result: Result, setting: SettingSummary) -> list[Cell | str]:
 
 def ranking_table(result: Result, most: int = 10) -> Table:
     """The best settings by their mean score on the validation rows; test rows have no say."""
-    ranked = result.ranking
+    ranked, metric = result.ranking, result.metric
+    other, sparse = metric.name != "accuracy", any(one.l1 for one in ranked)
     shown = f"Best {most} of {len(ranked)} settings" if len(ranked) > most else "Settings"
     columns: list[Column | str] = [
         Column("rank", short=" "),
-        *("η", "λ", "batch"),
+        *("η", "λ", *["λ₁"] * sparse, "batch"),
+        *([Column(f"validation {metric.axis}", short=metric.axis)] if other else []),
         Column("validation accuracy / %", short="validation %"),
-        Column("validation loss / nats", short="validation loss"),
+        # With another score or λ₁ 80 characters are full.
+        Column("validation loss / nats", short="validation loss",
+               where="page" if other or sparse else "everywhere"),
+        *([Column("W = 0 / %")] if sparse else []),
         Column("runs", words=True),
-    ]
-    metric = result.metric
-    other = metric.name != "accuracy"
-    if other:
-        columns[5] = Column("validation loss / nats", where="page")  # 80 characters are full
-        columns.insert(4, Column(f"validation {metric.axis}", short=metric.axis))
-    beside = any(_beside_batch(one) for one in ranked)
+    ]  # fmt: skip
+    beside = any(_beside_columns(one) for one in ranked)
     columns += [Column("with", words=True)] if beside else []
     rows = []
     rates = _apart([one.learning_rate for one in ranked])
-    l2s = _apart([one.l2 for one in ranked])
-    for one, rate, l2 in zip(ranked[:most], rates, l2s, strict=False):
+    l2s, l1s = _apart([one.l2 for one in ranked]), _apart([one.l1 for one in ranked])
+    for one, rate, l2, l1 in zip(ranked[:most], rates, l2s, l1s, strict=False):
         several = len(one.positions) - one.diverged > 1
         runs = str(len(one.positions))
         rows.append(
@@ -117,12 +117,14 @@ def ranking_table(result: Result, most: int = 10) -> Table:
                 str(one.rank),
                 rate,
                 l2,
+                *([l1] if sparse else []),
                 str(one.batch_size),
                 *([_score_cell(one, metric, several=several)] if other else []),
                 Cell(number(100 * one.mean), number(100 * one.sd) if several else ""),
                 number(one.loss, ".4f"),
+                *([f"{100 * (result.W[[*one.positions]] == 0.0).mean():.1f}"] if sparse else []),
                 Cell(f"{one.diverged} of {runs} diverged", trouble=True) if one.diverged else runs,
-                *([_beside_batch(one)] if beside else []),
+                *([_beside_columns(one)] if beside else []),
             ]
         )
     return make_table(f"{shown} by mean validation {metric.title}", columns, rows, 0, OVER_SEEDS)
@@ -140,9 +142,10 @@ def _apart(values: Sequence[float]) -> list[str]:
     return short if len({*short}) == len({*values}) else [str(value) for value in values]
 
 
-def _beside_batch(one: RankedSetting) -> str:
+def _beside_columns(one: RankedSetting) -> str:
     """What sets a setting apart that has no column of its own."""
-    return one.kind.removeprefix(f"batch {one.batch_size}").removeprefix(", ")
+    words = one.kind.removeprefix(f"batch {one.batch_size}").split(", ")
+    return ", ".join(word for word in words if word and not word.startswith("λ₁="))
 
 
 def best_on_test(result: Result) -> str:

@@ -34,6 +34,7 @@ from onelayer.data.mapped import check_mapped
 from onelayer.data.rows import Rows
 from onelayer.data.streaming import stored_rows
 from onelayer.engines import Engine, Weights
+from onelayer.errors import SettingsError
 from onelayer.model.certificate import Certificate
 from onelayer.objective.loss import sigmoid
 from onelayer.objective.penalty import Penalty
@@ -210,6 +211,8 @@ def certify_labels(
     engine: Engine, rows: Rows, W: Float64, b: Float64, penalty: Penalty
 ) -> Certified:
     """Certificates of (W, b) and of W with the best biases: two reads of the rows."""
+    if penalty.l1:
+        raise SettingsError("l1 is not built for many labels a row; give l2 alone.")
     centred = LabelRows(engine, rows)
     shift = matvec(W, centred.mean)
     with np.errstate(over="ignore", invalid="ignore"):

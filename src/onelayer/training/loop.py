@@ -108,7 +108,8 @@ def train(
 ) -> Result:
     """Train every run by mini-batch gradient descent, all that can share a pass in one pass.
 
-    W ← W − η ∂J/∂W, b ← b − η ∂J/∂b once a batch, with J = −(1/B) Σ log(yᵀ p) + λ Σ W².
+    W ← W − η ∂J/∂W, b ← b − η ∂J/∂b once a batch, with J = −(1/B) Σ log(yᵀ p) + λ Σ W². With an l1
+    the cost has λ₁ Σ |W| as well, and the step is a proximal one (`Run`).
 
     Args:
         data: training, validation and test rows.
@@ -560,11 +561,12 @@ def _confusions(engine: Engine, test: Rows, weights: Weights, K: int) -> NDArray
 
 
 def _certificates(training: Training) -> tuple[Certificate, ...]:
-    """The certificate of each run's kept weights, of those with an intercept and of the others."""
+    """The certificate of each run's kept weights, jointly of those that need the same passes."""
     runs, found = training.state.runs, dict[int, Certificate]()
-    for intercept in {run.intercept for run in runs}:
-        of = [i for i, run in enumerate(runs) if run.intercept == intercept]
-        rows = training.train.with_intercept(intercept)
+    kinds = [(run.intercept, run.l1 > 0.0) for run in runs]
+    for kind in {*kinds}:
+        of = [i for i, own in enumerate(kinds) if own == kind]
+        rows = training.train.with_intercept(kind[0])
         penalties = [Penalty.of(runs[i]) for i in of]
         proven = certify_all(training.engine, rows, training.state.weights.of(of), penalties)
         found |= dict(zip(of, (each.given for each in proven), strict=True))
@@ -578,8 +580,9 @@ def _result(
     state, engine, training_seconds = training.state, training.engine, training.seconds
     outcomes = tuple(outcome or Outcome("interrupted", 0) for outcome in state.outcomes)
     whole = all(outcome.status != "interrupted" for outcome in outcomes)
-    loss = "sigmoid" if data.train.many_labels else "softmax"
+    loss = "sigmoid" if (many := data.train.many_labels) else "softmax"
     plain = all(run.loss == loss and run.label_smoothing == 0.0 for run in state.runs)
+    plain = plain and not (many and any(run.l1 for run in state.runs))  # for which no bound exists
     started = time.perf_counter()
     certificates: tuple[Certificate, ...] = ()
     cut_short = False

@@ -56,8 +56,8 @@ class History:
     """What was measured before training and after each epoch, for each run.
 
     Every array has shape (R, epochs + 1); column 0 is the initial weights, and NaN stands where a
-    run had already stopped. Losses are mean cross-entropies in nats, costs add λ Σ W², accuracies
-    are fractions in [0, 1], and the weight norm is ‖W‖ (Frobenius).
+    run had already stopped. Losses are mean cross-entropies in nats, costs add λ Σ W² and
+    λ₁ Σ |W|, accuracies are fractions in [0, 1], and the weight norm is ‖W‖ (Frobenius).
     """
 
     train_loss: Float64
@@ -338,6 +338,7 @@ class RankedSetting:
         diverged: how many of them diverged.
         learning_rate: η.
         l2: λ.
+        l1: λ₁.
         batch_size: rows of a batch.
         kind: what else sets it apart from other settings of the result, as in "batch 50,
             standardize"; its name where only that does, empty where η and λ say all.
@@ -354,6 +355,7 @@ class RankedSetting:
     diverged: int
     learning_rate: float
     l2: float
+    l1: float
     batch_size: int
     kind: str
 
@@ -390,6 +392,7 @@ def _measured(result: Result, positions: list[int], kind: str) -> RankedSetting:
         diverged=len(positions) - len(kept),
         learning_rate=run.eta,
         l2=run.l2,
+        l1=run.l1,
         batch_size=run.batch,
         kind=kind,
     )

@@ -121,6 +121,9 @@ class Run:
         name: the setting's name in tables and charts; by default λ, η and all that is not the
             default, and among other settings λ, η and all in which they differ. Runs that differ
             only in the seed share it.
+        l1: λ₁ ≥ 0, multiplies Σ |W| in the cost. After each step a proximal one draws every weight
+            by η λ₁ towards 0, and to 0 those within it; with momentum V takes in the subgradient
+            that it used. Averages are of the weights after it.
         momentum: μ in [0, 1).
         nesterov: whether W ← W − η (∂J/∂W + μ V); without momentum both are the same.
         schedule: factor of η as training proceeds: "constant", "cosine", "step:EPOCHS:FACTOR" or
@@ -190,6 +193,9 @@ class Run:
         0.01, "Standard deviation of the initial weights.", word="init scale {}", silent=True
     )
     name: str = ""
+    l1: float = _setting(
+        0.0, "L1 penalty λ₁ ≥ 0; the cost adds λ₁ Σ |W|.", symbol="λ₁", may_lack=True
+    )
     momentum: float = _setting(
         0.0, "Momentum μ, 0 ≤ μ < 1.", symbol="μ", expected=BELOW_ONE, below=1
     )

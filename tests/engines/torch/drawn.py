@@ -38,13 +38,20 @@ class Problem:
         scaled = scaled_features(self.rows)
         largest = float(np.abs(scaled).max()) + 1.0
         steps = sum(len(p.learning_rate) for p in self.passes)
-        rate = max(float(p.learning_rate.max()) for p in self.passes)
-        rate /= 1.0 - float(self.method.momentum.max())
+        again = 1.0 / (1.0 - float(self.method.momentum.max()))
+        rate = again * max(float(p.learning_rate.max()) for p in self.passes)
         length = scaled.shape[1] + max(p.batch_size for p in self.passes)
         unit = float(np.finfo(self.state.weights.W.dtype).eps)
         heaviest = 1.0 if self.rows.weights is None else float(self.rows.weights.max())
-        growth = 1.0 + rate * length * largest**2 * (1.0 + heaviest)
+        rounded = again if self.method.l1.any() else 1.0
+        growth = rounded + rate * length * largest**2 * (1.0 + heaviest)
         return float(4.0 * unit * steps * growth)
+
+    @property
+    def of_velocity(self) -> float:
+        """The same of a velocity: with an l1 it takes in weights divided by η."""
+        least = min(float(p.learning_rate.min()) for p in self.passes)
+        return self.tolerance / least if self.method.l1.any() else self.tolerance
 
 
 def scaled_features(rows: Rows) -> NDArray[np.float64]:
@@ -68,13 +75,16 @@ def parts(state: State) -> dict[str, Weights]:
     return {"weights": state.weights, **state.slots}
 
 
-def assert_same(got: State, expected: State, tolerance: float) -> None:
+def assert_same(
+    got: State, expected: State, tolerance: float, of_velocity: float | None = None
+) -> None:
     """States agree part by part to the tolerance, and have the same parts."""
     assert parts(got).keys() == parts(expected).keys()
     for name, theirs in parts(expected).items():
+        atol = of_velocity if of_velocity is not None and name == VELOCITY else tolerance
         for one, other in zip(parts(got)[name], theirs, strict=True):
             assert one.dtype == other.dtype
-            np.testing.assert_allclose(one, other, rtol=0, atol=tolerance, err_msg=name)
+            np.testing.assert_allclose(one, other, rtol=0, atol=atol, err_msg=name)
 
 
 @st.composite

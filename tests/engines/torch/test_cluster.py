@@ -45,7 +45,7 @@ def test_any_number_of_processes_takes_the_same_steps(
     assert all(same_bits(answer, answers[0]) for answer in answers)
     state, measured, predicted = answers[0]
     expected, judged, _ = trained(make_engine("reference"), problem)
-    assert_same(state, expected, problem.tolerance)
+    assert_same(state, expected, problem.tolerance, problem.of_velocity)
     largest = 1.0 + float(np.abs(scaled_features(problem.rows)).sum(axis=1).max())
     for mine, theirs in zip(measured, judged, strict=True):
         np.testing.assert_allclose(mine.loss, theirs.loss, atol=problem.tolerance * largest)

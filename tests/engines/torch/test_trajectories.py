@@ -30,7 +30,7 @@ def test_trajectories_are_the_references_with_every_option(
         patch.setitem(devices.TILE_BYTES, "cpu", tile_size)
         state, measured, predicted = trained(torch_engine, problem)
     expected, judged, _ = trained(make_engine("reference"), problem)
-    assert_same(state, expected, problem.tolerance)
+    assert_same(state, expected, problem.tolerance, problem.of_velocity)
     size = 1.0 + float(np.abs(scaled_features(problem.rows)).sum(axis=1).max())
     for mine, theirs in zip(measured, judged, strict=True):
         np.testing.assert_allclose(mine.loss, theirs.loss, rtol=0, atol=problem.tolerance * size)

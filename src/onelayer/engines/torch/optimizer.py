@@ -88,11 +88,13 @@ class Batch(NamedTuple):
 
 
 class Rates(NamedTuple):
-    """η, 1 − 2ηλ and α of one step, each of shape (R, 1, 1)."""
+    """η, 1 − 2ηλ, α, ℓ and ℓ λ₁ of one step, each of shape (R, 1, 1)."""
 
     rate: Any
     shrink: Any
     alpha: Any
+    length: Any
+    threshold: Any
 
 
 class Descent:
@@ -115,6 +117,7 @@ class Descent:
         held = on_device(method.no_intercept[:, None], machine.device)
         self._held = held if method.no_intercept.any() else None
         self._decays, self._looks_ahead = bool(method.l2.any()), bool(method.nesterov.any())
+        self._thresholds = bool(method.l1.any())
 
     @property
     def plain(self) -> bool:
@@ -149,11 +152,15 @@ class Descent:
     def rates(self, steps: Steps) -> Rates:
         """The numbers of these steps, one step after the other: shape (T, R, 1, 1)."""
         shares = np.ones_like(steps.learning_rate) if steps.averaging is None else steps.averaging
-        return Rates(
-            self.of_runs(steps.learning_rate),
-            self.of_runs(Penalty.of(self._method).decay(steps.learning_rate)),
-            self.of_runs(shares),
+        penalty, lengths = Penalty.of(self._method), self._method.lengths(steps.learning_rate)
+        numbers = (
+            steps.learning_rate,
+            penalty.decay(steps.learning_rate),
+            shares,
+            lengths,
+            lengths * penalty.l1,
         )
+        return Rates(*map(self.of_runs, numbers))
 
     def take_step(self, batch: Batch, rates: Rates, opens: bool, closes: bool) -> None:
         """Take the step of a batch, or, where it comes in parts, that of its last part.
@@ -168,6 +175,7 @@ class Descent:
             self.W.addmm_(R.T, batch.X, alpha=-1.0)
             if before is not None:
                 b.copy_(torch.where(self._held, before, b))
+            self._take_prox(rates)
             self._average(rates)
             return
         if opens:
@@ -190,6 +198,7 @@ class Descent:
             self.W.sub_(self._gradient)
         else:
             self._descend(self._by_run(self._gradient), rates)
+        self._take_prox(rates)
         self._average(rates)
 
     def _residual(self, batch: Batch) -> Any:
@@ -219,6 +228,17 @@ class Descent:
     def _decay(self, rates: Rates) -> None:
         if self._decays:
             self._by_run(self.W)[:, :, : self.features].mul_(rates.shrink)
+
+    def _take_prox(self, rates: Rates) -> None:
+        """The proximal step of λ₁; the velocity has the subgradient that it took."""
+        if not self._thresholds:
+            return
+        W = self._by_run(self.W)[:, :, : self.features]
+        moved = W.clamp(-rates.threshold, rates.threshold)
+        W.sub_(moved)
+        if VELOCITY in self._slots:
+            V = self._by_run(self._slots[VELOCITY])[:, :, : self.features]
+            V.add_(torch.where(rates.length > 0, moved / rates.length, 0.0))
 
     def _average(self, rates: Rates) -> None:
         if self._averages:
