@@ -85,7 +85,7 @@ def _in_files(part: Dataset) -> Dataset:
 
 def _sparse(part: Dataset) -> Dataset:
     stored: Any = SparseRows.of(sparse.csr_array(np.where(part.X >= 100, part.X / 256.0, 0.0)))
-    return replace(part, X=stored, image_shape=None, max_value=None)
+    return replace(part, X=stored, image_shape=None, max_value=1.0)
 
 
 def _digest(*arrays: NDArray[Any]) -> str:
