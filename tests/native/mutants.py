@@ -150,14 +150,6 @@ _TABLE = {
         ("static_cast<T>(length * method_.of(kL1, run))", "static_cast<T>(method_.of(kL1, run))"),
         ("std::fmin(1 / length, std::numeric_limits<T>::max())", "1 / length"),
     ],
-    "kernel/sparse.hpp": [
-        ("job.thresholds[t * job.stride + c]", "job.thresholds[c]"),
-        ("w[c] = tiny_as_zero(w[c] - clipped(w[c], step.threshold))", ";"),
-        ("v + clipped(w[c], step.threshold) * step.one_over_length", "v"),
-    ],
-    "kernel/sparse_passes.cpp": [
-        ("thresholds_[i] = steps.data()[c].threshold", "thresholds_[i] = 0"),
-    ],
     "kernel/shapes.hpp": [
         ("d / kPanel<T> * panel_stride", "d / kPanel<T> * kPanel<T>"),
         ("return s * width;", "return s * (width - panel);"),
@@ -199,6 +191,9 @@ _TABLE = {
         ("request_.figures.from(r * shape_.N + first + row)", "request_.figures.from(first + row)"),
     ],
     "kernel/sparse.hpp": [
+        ("job.thresholds[t * job.stride + c]", "job.thresholds[c]"),
+        ("w[c] = tiny_as_zero(w[c] - clipped(w[c], step.threshold))", ";"),
+        ("v + clipped(w[c], step.threshold) * step.one_over_length", "v"),
         ("+ job.bias[c + i])", ")"),
         ("x.feature(begin + half) < feature", "x.feature(begin + half) <= feature"),
         ("job.scale ? x * job.scale[feature] : x", "x"),
@@ -239,6 +234,7 @@ _TABLE = {
         ),
     ],
     "kernel/sparse_passes.cpp": [
+        ("thresholds_[i] = steps.data()[c].threshold", "thresholds_[i] = 0"),
         ("return residuals_.data() + t % 2 * chunk_ * stride_", "return residuals_.data()"),
         ("job.first = first(t) + job.row", "job.first = job.row"),
         ("loss_kind(job.run)", "loss_kind(0)"),
