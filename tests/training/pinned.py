@@ -84,7 +84,8 @@ def _in_files(part: Dataset) -> Dataset:
 
 
 def _sparse(part: Dataset) -> Dataset:
-    stored: Any = SparseRows.of(sparse.csr_array(np.where(part.X >= 100, part.X / 256.0, 0.0)))
+    X: Any = part.X
+    stored: Any = SparseRows.of(sparse.csr_array(np.where(X >= 100, X / 256.0, 0.0)))
     return replace(part, X=stored, image_shape=None, max_value=1.0)
 
 
@@ -130,8 +131,8 @@ def digests(engine: Engine) -> Iterator[tuple[str, str]]:
     for name, run in L1_RUNS.items():
         yield name, trained(engine, data, run, replace(RUN, seed=1))
     yield "l1 in float64", trained(engine, data, *L1_RUNS.values(), dtype="float64")
-    parts = (_sparse(part) for part in (data.train, data.validation, data.test))
-    sparse_rows = Splits(*parts, name="made", source="")
+    train_rows, validation, test = map(_sparse, (data.train, data.validation, data.test))
+    sparse_rows = Splits(train_rows, validation, test, name="made", source="")
     on_rows, lazy = (engine, sparse_rows), replace(L1_RUNS["l1"], schedule="cosine")
     yield "l1 of sparse rows", trained(*on_rows, lazy, replace(RUN, seed=1), scaling="none")
     yield "l1 of sparse rows, every step", trained(*on_rows, *L1_RUNS.values(), scaling="none")

@@ -92,7 +92,8 @@ class Penalty:
         squares = np.asarray(self.l2 * squared_norms(W))
         if not np.any(self.l1):
             return squares
-        return squares + self.l1 * np.array([np.abs(of_run).ravel().sum() for of_run in W])
+        sizes = np.array([np.abs(of_run).ravel().sum() for of_run in W])
+        return np.asarray(squares + self.l1 * sizes)
 
     def terms(self, W: NDArray[Any]) -> NDArray[Any]:
         """λ W² of each entry; `value` is their sum."""

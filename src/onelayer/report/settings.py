@@ -120,7 +120,8 @@ class Distance:
     """
 
     setting: str
-    penalised: bool  # whether there is a bound
+    l2: float
+    l1: float
     cost: Spread  # J with the kept weights, nats
     bound: Spread  # certified, on J − J*, nats
     best: Certificate | None  # of the solved optimum
@@ -183,7 +184,8 @@ def measure_distances(result: Result, settings: Sequence[SettingSummary]) -> lis
         distances.append(
             Distance(
                 setting.name,
-                setting.l2 > 0.0 or setting.l1 > 0.0,
+                setting.l2,
+                setting.l1,
                 cost=summary.spread([proof.cost for proof in proofs]),
                 bound=summary.spread([proof.gap for proof in proofs]),
                 best=best,
@@ -248,7 +250,7 @@ def _distance_row(d: Distance) -> list[Cell | str]:
         spread_cell(d.cost, ".4f"),
         summary.number(d.best.cost, ".4f") if d.best else "–",
         above,
-        spread_cell(d.bound, ".4f") if d.penalised else "no bound without λ",
+        spread_cell(d.bound, ".4f") if d.l2 or d.l1 else "no bound without λ",
         spread_cell(d.weights, ".3f"),
         f"{d.gradient.mean:.2g}" if d.gradient.n else "–",
     ]
