@@ -37,7 +37,7 @@ def test_every_command_passes_every_option_on(
         "--data a.csv --labels species --test t.csv --test-labels kind --test-size 0.3 "
         "--validation v.csv --validation-labels sort --validation-size 0.1 --split-seed 7 "
         "--features x*,z --drop x1 --id code --image-size 8x9 --stream "
-        "--split fold --weights w"
+        "--split fold --weights w --offsets o"
     )
     run(*COMMANDS[command], *words.split())
     run(*COMMANDS[command], "--validation-size", "0.4")
@@ -55,6 +55,7 @@ def test_every_command_passes_every_option_on(
             "split": "fold",
             "groups": None,
             "weights": "w",
+            "offsets": "o",
             "features": "x*,z",
             "drop": "x1",
             "id": "code",

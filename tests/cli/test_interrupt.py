@@ -182,7 +182,7 @@ def test_ctrl_c_after_a_run_was_saved_says_that_it_is(
     def press(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("onelayer.cli.runs._print_result", press)
+    monkeypatch.setattr("onelayer.cli.runs.print_table", press)
     code, _, err = run("train", "--data", "digits", "--lr", "0.1", "--epochs", "2")
     assert code == 130
     assert err.endswith("note: interrupted; the run is saved: runs/train\n")
