@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <vector>
 
 #include "jobs.hpp"
@@ -51,11 +52,7 @@ void dual_sweep(DualDescent& a, const S* values) {
   double *const scores = memory.data(), *const p = scores + K, *const q = p + K, *const step = q + K, *const u = step + K;
   // Steps of a part of the golden section through the rows: neighbours are far apart, and all are met.
   Index hop = max(1, static_cast<Index>(0.6180339887498949 * static_cast<double>(N)));
-  const auto divides = [](Index m, Index n) {
-    while (n) m %= n, std::swap(m, n);
-    return m;
-  };
-  while (divides(hop, N) != 1) ++hop;
+  while (std::gcd(hop, N) != 1) ++hop;
   for (Index i = 0, n = 0; i < N; ++i, n = (n + hop) % N) {
     const Index row = a.x.row(n), begin = a.x.indptr[row], end = a.x.indptr[row + 1];
     const Index following = a.x.row((n + hop) % N);

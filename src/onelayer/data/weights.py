@@ -33,7 +33,7 @@ def check_weights(
 ) -> Float64:
     """Weights of N rows as float64, (N,)."""
     given = numbers(np.asarray(weights))
-    if given.dtype.kind not in "biuf" and not _holdsnumbers(given):
+    if given.dtype.kind not in "biuf" and not _holds_numbers(given):
         raise error(f"{what} must be numbers, but it holds {one_line(repr(plain(given.flat[0])))}.")
     found: Float64 = given.astype(np.float64)
     if found.shape != (rows,):
@@ -57,7 +57,7 @@ def numbers(values: NDArray[Any]) -> NDArray[Any]:
     return values
 
 
-def _holdsnumbers(values: NDArray[Any]) -> bool:
+def _holds_numbers(values: NDArray[Any]) -> bool:
     return values.dtype.kind == "O" and all(is_number(value, Real) for value in values.flat)
 
 

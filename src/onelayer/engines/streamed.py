@@ -22,6 +22,7 @@ from onelayer.data.streaming import StoredRows, Tile, iter_tiles, stored_rows, t
 from onelayer.engines import base
 from onelayer.engines.factory import make_engine
 from onelayer.errors import SettingsError
+from onelayer.objective.loss import softmax_and_log_sum
 
 T = TypeVar("T", bound=np.generic)
 
@@ -153,16 +154,13 @@ class StreamedEngine(base.Engine):
             fractions = np.full(tile.count, 1.0 / rows.mass)
             if tile.row_weights is not None:
                 fractions = tile.row_weights / rows.mass
-            S -= S.max(axis=2, keepdims=True)
-            own = S[:, each, y]
-            np.exp(S, out=S)
-            totals = S.sum(axis=2)
-            loss += (np.log(totals) - own) @ fractions
-            S /= totals[:, :, None]
-            S[:, each, y] -= 1.0
-            S *= fractions[:, None].astype(S.dtype)
-            b += S.sum(axis=1, dtype=np.float64)
-            W += self._engine.weighted_sums(tile, S)
+            S -= S.max(axis=2, keepdims=True)  # so that the loss is a difference of small numbers
+            R, log_sum = softmax_and_log_sum(S)
+            loss += (log_sum - S[:, each, y]) @ fractions
+            R[:, each, y] -= 1.0
+            R *= fractions[:, None].astype(R.dtype)
+            b += R.sum(axis=1, dtype=np.float64)
+            W += self._engine.weighted_sums(tile, R)
         return base.FullGradient(loss, W, b)
 
     def evaluate(
