@@ -131,6 +131,9 @@ def write_text(name: str, delimiter: str, folder: Path, rng: Random) -> None:
     (folder / name).write_bytes(in_text("\n".join(lines) + "\n", rng))
 
 
+RARE = 0.003  # the share of files that unpack to much: one takes as long as a thousand others
+
+
 def svmlight_text() -> str:
     X, y = rows_of()
     lines = [f"{label} qid:{i // 3} 1:{a} 4:{b} 9:{c} # {i}" for i, ((a, b, c), label) in
@@ -144,7 +147,7 @@ def write_svmlight(folder: Path, rng: Random) -> None:
     if packed:
         raw = gzip.compress(raw, 1, mtime=0) if packed == ".gz" else bz2.compress(raw, 1)
         raw = in_bytes(raw, rng) if chance(rng, 40) else raw
-        if packed == ".gz" and chance(rng, 4):  # up to 2 GB of text
+        if packed == ".gz" and rng.random() < RARE:  # up to 2 GB of text
             raw = gzip.compress(b"1 1:2\n0 2:3\n" * 50_000, 9, mtime=0) * rng.choice((1, 30, 3000))
     (folder / f"rows.svm{packed}").write_bytes(raw)
 
@@ -172,7 +175,7 @@ def many_rows() -> bytes:
 
 
 def write_zipped(folder: Path, rng: Random) -> None:
-    if chance(rng, 4):  # up to 2 GB of text
+    if rng.random() < RARE:  # up to 2 GB of text
         raw = gzip.compress(b"a,b,label\n", mtime=0) + many_rows() * rng.choice((1, 30, 3000))
         (folder / "rows.csv.gz").write_bytes(raw)
         return

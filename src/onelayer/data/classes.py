@@ -67,7 +67,7 @@ def name_classes(labels: NDArray[Any], where: str, known: tuple[str, ...] = ()) 
     """
     if are_many(labels):
         return _name_many(labels, where, known)
-    found = [_name(value) for value in np.unique(_checked(labels, where)).tolist()]
+    found = [_name(value) for value in _distinct(_checked(labels, where))]
     names = (*known, *(name for name in found if name not in known))
     if len(names) < 2:
         held = f"every row is of class {names[0]!r}" if names else "there are no rows"
@@ -99,10 +99,12 @@ def number_labels(labels: NDArray[Any], class_names: tuple[str, ...], where: str
     if are_many(labels):
         return _label_matrix(labels, class_names, where)
     labels = _checked(labels, where)
-    values, inverse = np.unique(labels, return_inverse=True)
     index = {name: i for i, name in enumerate(class_names)}
-    numbers = np.array([index.get(_name(value), -1) for value in values.tolist()], np.int64)
-    y: NDArray[np.int64] = numbers[inverse]
+    if labels.dtype.kind == "O":
+        y = np.fromiter((index.get(name, -1) for name in labels.tolist()), np.int64, len(labels))
+    else:
+        values, inverse = np.unique(labels, return_inverse=True)
+        y = np.array([index.get(_name(value), -1) for value in values.tolist()], np.int64)[inverse]
     if (y < 0).any():
         row = int(np.argmax(y < 0))
         known = ", ".join(class_names[:8]) + (", …" if len(class_names) > 8 else "")
@@ -275,6 +277,11 @@ def _name(value: object) -> str:
     return str(value).lower() if isinstance(value, bool | np.bool_) else str(value)
 
 
+def _distinct(labels: NDArray[Any]) -> list[Any]:
+    """The values of checked labels, in order. A set of text is ten times as fast as sorting all."""
+    return sorted(set(labels.tolist())) if labels.dtype.kind == "O" else np.unique(labels).tolist()
+
+
 def _checked(labels: NDArray[Any], where: str) -> NDArray[Any]:
     """Labels of one type: text as objects, integers or booleans."""
     if labels.ndim != 1:
@@ -284,8 +291,11 @@ def _checked(labels: NDArray[Any], where: str) -> NDArray[Any]:
         )
     if labels.dtype.kind in "Mm":  # classes that are times
         labels = labels.astype(str)
-    if labels.dtype.kind == "O" and np.array(labels.tolist()).dtype.kind in "iub":
-        return np.array(labels.tolist())  # numbers or booleans as Python objects
+    if labels.dtype.kind == "O":
+        if {str}.issuperset(map(type, labels)) and all(map(str.strip, _distinct(labels))):
+            return labels  # what text nearly always is, told without looking at each row
+        if np.array(labels.tolist()).dtype.kind in "iub":
+            return np.array(labels.tolist())  # numbers or booleans as Python objects
     held = None if labels.dtype.kind in "OUiub" else f"they are {labels.dtype}"
     if labels.dtype.kind == "f":
         wide = labels.astype(np.float64)  # integers that were stored as floats

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import reprlib
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
@@ -155,10 +156,11 @@ def _read(kind: Any, value: Any, arrays: Mapping[str, NDArray[Any]], place: str)
     }
 
 
+_HALF_PAIR = re.compile("[\ud800-\udfff]")
 _SCALARS: dict[Any, tuple[str, Any]] = {
     bool: ("true or false", lambda value: isinstance(value, bool)),
     # Half a surrogate pair cannot be written.
-    str: ("a text", lambda v: isinstance(v, str) and not any("\ud800" <= c <= "\udfff" for c in v)),
+    str: ("a text", lambda v: isinstance(v, str) and not _HALF_PAIR.search(v)),
     int: ("a whole number", lambda v: is_number(v, int) and -(1 << 63) <= v < 1 << 63),
     float: ("a number", lambda v: (is_number(v) and abs(v) < 10**308) or v in NON_FINITE),
     type(None): ("null", lambda value: value is None),

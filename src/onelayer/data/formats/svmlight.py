@@ -13,6 +13,7 @@ import gzip
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 from typing import IO, Any, NoReturn, TypeVar
 
 import numpy as np
@@ -33,6 +34,9 @@ _READ_BYTES = 8 << 20
 _ROW_BYTES, _COPIES = 160, 2
 
 _SPACES = bytes.maketrans(b"\t\r\v\f", b"    ")
+_SPACE, _NEWLINE = b" \n"
+# The label and the query of a line with single spaces.
+_HEAD = re.compile(rb"^(?:([^: \n]*)(?: |$))?(?:qid:([^ \n]*)(?: |$))?", re.MULTILINE)
 _COMMENT = re.compile(rb"#[^\n]*")
 _INDEX = re.compile(rb"[0-9]{1,18}")
 _VALUE = re.compile(rb"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
@@ -43,16 +47,15 @@ _UTF8_MARK = b"\xef\xbb\xbf"
 class _Lines:
     """The rows of some lines; a line that holds nothing, or a comment, is none."""
 
-    numbers: list[int]  # of the line of each row, from 1
-    labels: list[bytes]  # of each row, empty where there is none
-    queries: list[bytes]  # likewise
+    numbers: NDArray[np.int64]  # of the line of each row, from 1
+    heads: list[tuple[bytes, bytes]]  # label and query of each row, empty where there is none
     counts: NDArray[np.int64]  # of the values of each row
     indices: NDArray[np.int64]
     values: NDArray[np.floating]
 
     @property
     def nbytes(self) -> int:
-        return self.indices.nbytes + self.values.nbytes + _ROW_BYTES * len(self.numbers)
+        return self.indices.nbytes + self.values.nbytes + _ROW_BYTES * len(self.heads)
 
 
 class SvmlightFile(base.RowsFile):
@@ -74,7 +77,7 @@ class SvmlightFile(base.RowsFile):
                 )
         with base.file_errors(self.path, self.kind):
             parts = [*self._parts()]
-        if not any(part.numbers for part in parts):
+        if not any(part.heads for part in parts):
             raise base.NoRowsError(f"{self.where} has no rows; write a label and values a line.")
         counts, indices, values = (
             np.concatenate([getattr(part, name) for part in parts])
@@ -113,25 +116,24 @@ class SvmlightFile(base.RowsFile):
         text = _COMMENT.sub(b"", text) if b"#" in text else text
         while b"  " in text:
             text = text.replace(b"  ", b" ")
-        numbers, labels, queries, pairs = list[int](), list[bytes](), list[bytes](), list[bytes]()
-        for place, line in enumerate(text.split(b"\n"), number):
-            if line := line.strip():
-                label, query, rest = _parts_of(line)
-                numbers.append(place)
-                labels.append(label)
-                queries.append(query)
-                pairs.append(rest)
-        counts = np.array([rest.count(b" ") + 1 if rest else 0 for rest in pairs], np.int64)
-        indices, values = self._read_pairs(b"\n".join(filter(None, pairs)), block, number)
+        text = text.replace(b" \n", b"\n").replace(b"\n ", b"\n").strip(b" ")
+        pairs = _HEAD.sub(b"", text)
+        held = np.diff(_line_ends(text), prepend=-1) > 1
+        heads = [*compress(_HEAD.findall(text), held)]
+        ends = _line_ends(pairs)
+        spaces = np.searchsorted(np.flatnonzero(np.frombuffer(pairs, np.uint8) == _SPACE), ends)
+        counts = (np.diff(spaces, prepend=0) + (np.diff(ends, prepend=-1) > 1))[held]
+        indices, values = self._read_pairs(pairs, block, number)
         falls, ends = np.diff(indices) <= 0, np.cumsum(counts)
         falls[ends[(ends > 0) & (ends < len(indices))] - 1] = False
         right = (indices >= 0).all() and np.isfinite(values).all() and not falls.any()
-        if not right or not all(map(_is_label, set(labels))):
+        if not right or not all(map(_is_label, {label for label, _ in heads})):
             self._refuse(block, number)
         with np.errstate(over="ignore"):
             single = values.astype(np.float32)
         exact = bool((single == values).all())
-        return _Lines(numbers, labels, queries, counts, indices, single if exact else values)
+        numbers = np.flatnonzero(held) + number
+        return _Lines(numbers, heads, counts, indices, single if exact else values)
 
     def _read_pairs(
         self, pairs: bytes, block: bytes, number: int
@@ -139,7 +141,7 @@ class SvmlightFile(base.RowsFile):
         import pyarrow as pa
         from pyarrow import csv
 
-        if not pairs:
+        if not pairs.strip():
             return np.empty(0, np.int64), np.empty(0)
         types = {"index": pa.int64(), "value": pa.float64()}
         try:
@@ -165,13 +167,16 @@ class SvmlightFile(base.RowsFile):
 
     def _labels(self, parts: Sequence[_Lines]) -> NDArray[Any]:
         """A number a row, or where a row has commas a list of numbers."""
-        words = [(at, word) for p in parts for at, word in zip(p.numbers, p.labels, strict=True)]
-        if not any(b"," in word for _, word in words):
-            if empty := next((at for at, word in words if not word), 0):
+        words, places = [w for p in parts for w, _ in p.heads], [p.numbers for p in parts]
+        distinct = set(words)
+        if not any(b"," in word for word in distinct):
+            if b"" in distinct:
+                empty = int(np.concatenate(places)[words.index(b"")])
                 raise self._error(empty, "there is no label before the first index:value pair")
-            return np.array([float(word) for _, word in words])
+            values = {word: float(word) for word in distinct}
+            return np.array([values[word] for word in words])
         labels = np.empty(len(words), object)
-        for row, (at, word) in enumerate(words):
+        for row, (at, word) in enumerate(zip(np.concatenate(places).tolist(), words, strict=True)):
             found = [float(one) for one in word.split(b",") if one]
             if wrong := [one for one in found if not one.is_integer()]:
                 raise self._error(at, f"many labels a row must be integers, but one is {wrong[0]}")
@@ -179,10 +184,10 @@ class SvmlightFile(base.RowsFile):
         return labels
 
     def _queries(self, parts: Sequence[_Lines]) -> NDArray[Any]:
-        for part in parts:
-            if b"" in part.queries:
-                raise self._error(part.numbers[part.queries.index(b"")], "there is no qid")
-        words = [word.decode("latin-1") for part in parts for word in part.queries]
+        words = [word.decode("latin-1") for part in parts for _, word in part.heads]
+        if "" in words:
+            at = int(np.concatenate([part.numbers for part in parts])[words.index("")])
+            raise self._error(at, "there is no qid")
         return np.array(words)
 
 
@@ -223,6 +228,11 @@ def _blocks(file: IO[bytes], most: int) -> Iterator[tuple[int, bytes]]:
                 "there is room for; download or write the file again."
             )
     yield number, b"".join(kept)
+
+
+def _line_ends(text: bytes) -> NDArray[np.int64]:
+    """Where each line ends; a text that ends in a newline has an empty line after it."""
+    return np.append(np.flatnonzero(np.frombuffer(text, np.uint8) == _NEWLINE), len(text))
 
 
 def _parts_of(line: bytes) -> tuple[bytes, bytes, bytes]:
