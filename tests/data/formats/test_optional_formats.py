@@ -286,6 +286,28 @@ if installed("zarr"):
             load(tmp_path / "a.zarr")
 
 
+if installed("h5py") and installed("zarr"):
+
+    @pytest.mark.parametrize("shape", [(1 << 62, 3), (1000, 1 << 40), (10**400, 3)])
+    @pytest.mark.parametrize("suffix", [".h5", ".zarr"])
+    def test_a_shape_of_chunks_that_nobody_wrote_is_not_believed(
+        suffix: str, shape: tuple[int, int], tmp_path: Path
+    ) -> None:
+        path = tmp_path / f"a{suffix}"
+        if suffix == ".h5":
+            import h5py
+
+            with h5py.File(path, "w") as file:
+                file.create_dataset("X", (min(shape[0], 1 << 62), shape[1]), "f4", chunks=(5, 3))
+                file["y"] = Y
+        else:
+            _zarr(tmp_path / "a", {"X": X, "y": Y}, 2)
+            about = path / "X" / ".zarray"
+            about.write_text(json.dumps(json.loads(about.read_text()) | {"shape": shape}))
+        with pytest.raises(DataError, match=r"(rows|columns), for .* of memory are left; [^;]*\.$"):
+            load(path, stream=True)
+
+
 def test_images_of_a_file_as_keras_writes_them_are_rows(tmp_path: Path) -> None:
     images: Array = np.random.default_rng(0).integers(0, 255, (40, 5, 4), np.uint8)
     np.savez(tmp_path / "mnist.npz", x_train=images, y_train=Y[:40], x_test=images, y_test=Y[:40])

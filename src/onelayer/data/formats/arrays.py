@@ -257,6 +257,9 @@ class ArraysFile(base.RowsFile):
         dtype, max_value = base.streamed_dtype(stored, array.where), base.largest_value(stored)
         labels, path = self._labels(), self.path
         if isinstance(array, SlicedArray):
+            # A chunk that nobody wrote takes no bytes, whatever the file says of its shape.
+            base.check_rows(rows, self.where)
+            base.check_columns(features, self.where)
             blocks = even_blocks(rows, row_bytes, array.chunk_rows)
             return SlicedShard(
                 path, blocks, features, dtype, None, max_value, labels, None, array,

@@ -38,6 +38,9 @@ _DLPACK_CPU = 1
 # Bytes that a column takes whatever its rows hold: scale, offset, range, a weight of two classes.
 COLUMN_BYTES = 64
 
+# What streamed rows keep of a row: its label, its fingerprint, and places in a list of them.
+ROW_BYTES = 32
+
 _MAX_EXACT_FLOAT32, _MAX_EXACT_FLOAT64 = 1 << 24, 1 << 53
 
 
@@ -303,6 +306,17 @@ def check_columns(features: int, where: str) -> None:
         raise DataError(
             f"{where} has {features:,} columns, for which {format_bytes(needed)} are needed, but "
             f"{format_bytes(left)} of memory are left; number the columns without gaps."
+        )
+
+
+def check_rows(rows: int, where: str) -> None:
+    """Raise `DataError` for rows, few bytes though they may have, that do not fit."""
+    needed, left = min(rows, 1 << 63) * ROW_BYTES, available_memory()
+    if needed > left:
+        count = f"{rows:,}" if rows < 1 << 63 else "more than 2⁶³"
+        raise DataError(
+            f"{where} has {count} rows, for whose labels and fingerprints {format_bytes(needed)} "
+            f"are needed, but {format_bytes(left)} of memory are left; split it."
         )
 
 
