@@ -18,8 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 BATCH = 100
 # Seconds that a case may take, where the processor may be shared, and a child to be ready.
 PATIENCE, READY = 120.0, 300.0
-# Cases until a child is replaced: what allocators keep of large files fills its address space.
-MAX_CASES = 4000
+# Cases until a child is replaced: allocators keep some of what large files took.
+MAX_CASES = 12_000
 WORKER = (sys.executable, "-m", "tests.fuzz.worker")
 
 

@@ -30,6 +30,12 @@ def watch(event: str, arguments: object) -> None:
         ran.append(f"{event} {arguments!r}"[:200])
 
 
+def limit_memory() -> None:
+    """Let a case take as much as it may above what the process has: allocators keep some of all."""
+    size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY_BYTES, resource.RLIM_INFINITY))
+
+
 def answer(format_name: str, number: int, seed: int, place: Path) -> str:
     """Write the damaged file of a case, read it, and say how that went."""
     from tests.fuzz.formats import FORMATS
@@ -37,7 +43,9 @@ def answer(format_name: str, number: int, seed: int, place: Path) -> str:
     form, rng = FORMATS[format_name], Random(f"{seed} {format_name} {number}")
     folder = place / "inside"
     folder.mkdir()
+    resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY,) * 2)
     form.write(folder, rng)
+    limit_memory()
     ran.clear()
     sys.stderr.flush()
     printed, started = os.fstat(2).st_size, time.process_time()
@@ -81,8 +89,6 @@ def main() -> None:
     seed = int(sys.argv[1])
     formats.warm()
     sys.addaudithook(watch)
-    size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY_BYTES,) * 2)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for line in sys.stdin:
         format_name, _, number = line.strip().rpartition(" ")

@@ -159,6 +159,19 @@ def test_a_file_that_is_no_array_is_one_sentence_and_runs_nothing(
     assert [p.name for p in tmp_path.iterdir()] == ["rows.npy"]
 
 
+@pytest.mark.parametrize("ending", [".npy", ".h5"])
+def test_a_single_number_is_no_rows(ending: str, tmp_path: Path) -> None:
+    path = tmp_path / f"rows{ending}"
+    if ending == ".h5":
+        h5py = pytest.importorskip("h5py")
+        with h5py.File(path, "w") as file:
+            file["X"] = np.float32(3)
+    else:
+        np.save(path, np.float32(3))
+    with pytest.raises(DataError, match=r"\(N, D\), .* but their shape is \(\); reshape it\."):
+        read_rows(str(path))
+
+
 def test_pictures_take_the_form_that_the_model_was_trained_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

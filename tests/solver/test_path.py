@@ -180,6 +180,12 @@ def test_the_error_of_folds_is_that_of_their_spread() -> None:
     assert error == pytest.approx(0.1 / np.sqrt(3))
 
 
+@pytest.mark.parametrize("effective", [0.0, -0.0, -3.0, float("nan")])
+def test_a_score_of_rows_without_weight_is_refused(effective: float) -> None:
+    with pytest.raises(SettingsError, match="effective_rows must be a number above 0"):
+        Score(1.0, 0.1, 0.5, 0.1, 100, effective_rows=effective)
+
+
 def test_scores_have_the_standard_errors_of_their_rows() -> None:
     data = make_splits(rows=60).train
     optimum = solve(data, 0.1, scaling="unit")

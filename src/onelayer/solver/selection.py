@@ -74,6 +74,8 @@ class Score:
         # From a file they may be anything.
         require_number("accuracy", self.accuracy, "from 0 to 1", least=0, below=1.000001)
         require_whole("rows", self.rows, 1)
+        if self.effective_rows is not None:
+            require_number("effective_rows", self.effective_rows, "a number above 0", above=0)
 
     @property
     def interval(self) -> tuple[float, float]:

@@ -237,7 +237,7 @@ class ArraysFile(base.RowsFile):
         with base.file_errors(self.path, self.kind):
             X = self._features.values(self.log)
             X, image_shape = (X, None) if self.spec.any_shape else flat_images(X)
-            if not self.spec.any_shape:
+            if not self.spec.any_shape or not X.shape:  # a single number is no rows of any shape
                 _check_shape(X.shape, self.where)
             features, max_value = _as_features(X, self.path), base.largest_value(X.dtype)
         where, labels_where = self.where, f"{self.path}, the {self.what} {self._label!r}"
