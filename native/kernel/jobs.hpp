@@ -262,6 +262,33 @@ struct RowSumJob {
   Index stride = 0;
 };
 
+// Newton's method from a point of m classes, or for m = 1 of two, whose rows of weights are -w and w.
+//
+//   J = sum_n f_n l_n + 1/2 sum_d curvature_d sum_k w_kd^2
+//
+// It ends where |dJ/dW|^2 <= end + relative_end J and sum |dJ/db| <= bias_end J, where `most` costs were evaluated, or
+// where a step fails; a gradient of more than `far` times as much has steps of another length than 1.
+struct NewtonJob {
+  Index N = 0, D = 0, m = 0;           // D with the bias
+  const double* X = nullptr;           // (N, D), of which the last column is 1, or 0 without a bias
+  const Index* y = nullptr;            // (N,)
+  const double* fractions = nullptr;   // (N,)
+  const double* offsets = nullptr;     // (m, N) of the scores, or null; of two classes their difference
+  const double* curvatures = nullptr;  // (D,), 0 of the bias
+  double end = 0, relative_end = 0, bias_end = 0, far = 0;
+  Index most = 0;
+  double *at = nullptr, *gradient = nullptr;  // (m, D); where it begins and ends
+  double cost = 0;
+  Index evaluated = 0;
+  double* scratch = nullptr;  // of `newton_scratch` elements
+};
+
+inline constexpr Index kRowLanes = 8;  // that sums over rows are added in
+ONELAYER_INLINE constexpr Index newton_scratch(Index N, Index D, Index m) {
+  const Index U = m * D;
+  return round_up(N, kRowLanes) * (2 * D + 5 * m + 4) + U * U + D * D + 6 * U + kRowLanes * 8;
+}
+
 inline constexpr Index kResidualPadding = 16;         // elements that may be read behind the residuals
 inline constexpr Index kBackwardScratch = 64 * 1024;  // elements
 inline constexpr Index kMaxLanes = 16;
@@ -284,6 +311,7 @@ struct Kernels {
   void (*sparse_scores)(const SparseScoreJob<T>&);
   void (*sparse_add)(const SparseAddJob<T>&);
   void (*sparse_step)(const SparseStepJob<T>&);
+  void (*newton)(NewtonJob&);
 };
 
 }  // namespace onelayer

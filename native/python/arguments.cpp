@@ -313,6 +313,24 @@ const double* check_doubles(const ReadArray& array, const char* name, const Dime
   return check<double>(array, name, shape.size() == 1 ? "(n,)" : "(m, n)", shape);
 }
 
+NewtonJob check_newton(const ReadArray& X, const ReadArray& y, const ReadArray& fractions,
+                       const OptionalArray& offsets, const ReadArray& curvatures, const WriteArray& at) {
+  const Index N = dimension(X, "X", "(N, D)", 0), D = dimension(X, "X", "(N, D)", 1);
+  const Index m = dimension(ReadArray(at), "at", "(m, D)", 0), classes = m == 1 ? 2 : m;
+  check_doubles(ReadArray(at), "at", {m, D});
+  NewtonJob job;
+  job.N = N, job.D = D, job.m = m;
+  job.X = check_doubles(X, "X", {N, D}), job.y = check<Index>(y, "y", "(N,)", {N});
+  for (Index n = 0; n < N; ++n)
+    if (job.y[n] < 0 || job.y[n] >= classes)
+      value_error("y", "0 to " + std::to_string(classes - 1), std::to_string(job.y[n]));
+  job.fractions = check_doubles(fractions, "fractions", {N});
+  job.offsets = offsets ? check_doubles(*offsets, "offsets", {m, N}) : nullptr;
+  job.curvatures = check_doubles(curvatures, "curvatures", {D});
+  job.at = static_cast<double*>(at.data());
+  return job;
+}
+
 Method check_settings(const SettingArrays& settings, Index R, Index T) {
   Method method;
   for (const auto& [name, array] : settings) {

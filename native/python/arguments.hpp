@@ -65,6 +65,10 @@ DualDescent check_dual(const RowArrays& X, const ReadArray& y, const OptionalArr
                        const ReadArray& fractions, const OptionalArray& along,
                        double mean_square, double l2, const ReadArray& b, const DualState& state);
 
+// Rows, weights and penalty of newton.hpp.
+NewtonJob check_newton(const ReadArray& X, const ReadArray& y, const ReadArray& fractions,
+                       const OptionalArray& offsets, const ReadArray& curvatures, const WriteArray& at);
+
 // Of runs that are evaluated, or trained for T steps.
 Method check_settings(const SettingArrays& settings, Index R, Index T = 0);
 Method check_training(const SettingArrays& settings, const Shape& shape, Index batch_size);

@@ -227,6 +227,23 @@ nb::tuple dual_sweep_of(const RowArrays& X, const ReadArray& y, const OptionalAr
   return nb::make_tuple(bent.array(), sweep.loss, sweep.off);
 }
 
+nb::tuple newton_of(const ReadArray& X, const ReadArray& y, const ReadArray& fractions, const OptionalArray& offsets,
+                    const ReadArray& curvatures, const WriteArray& at, double end, double relative_end, double bias_end,
+                    double far, Index most) {
+  NewtonJob job = check_newton(X, y, fractions, offsets, curvatures, at);
+  job.end = end, job.relative_end = relative_end, job.bias_end = bias_end, job.far = far, job.most = most;
+  Output<double> gradient({job.m, job.D});
+  job.gradient = gradient.data();
+  {
+    nb::gil_scoped_release release;
+    Buffer<double> scratch(newton_scratch(job.N, job.D, job.m));
+    job.scratch = scratch.data();
+    IeeeArithmetic arithmetic;
+    kernels<double>().newton(job);
+  }
+  return nb::make_tuple(job.cost, gradient.array(), job.evaluated);
+}
+
 nb::dict phase_times() {
   nb::dict times;
 #if defined(ONELAYER_PHASE_TIMES)
@@ -301,6 +318,11 @@ NB_MODULE(_native, m) {
         "One sweep of coordinate ascent in the dual over sparse rows, which changes the state: V (D, K), r (N, K), shift "
         "(K,) and V m (K,).\n\n"
         "Returns what b bends the mean of r by, (K, K), the mean loss, and nearly the gap to the dual.");
+  m.def("newton", &newton_of, "X"_a, "y"_a, "fractions"_a, "offsets"_a.none(), "curvatures"_a, "at"_a,
+        "end"_a, "relative_end"_a, "bias_end"_a, "far"_a, "most"_a,
+        "Lowers the mean cross-entropy of rows X (N, D) plus half the squares of at (m, D) times curvatures (D,) by "
+        "Newton's method, in place; for m = 1 of two classes, whose weights are -w and w.\n\n"
+        "Returns the cost, its gradient (m, D) and how many costs were evaluated after the first.");
   m.def("instruction_set", &instruction_set, "The instruction set in use; ONELAYER_ISA overrides it.");
   m.def("supported_instruction_sets", &supported_instruction_sets, "Those this machine supports, best first.");
   m.def("default_threads", &default_threads,

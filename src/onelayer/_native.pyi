@@ -134,6 +134,22 @@ def dual_sweep(
     Return what b bends the mean of r by, (K, K), the mean loss, and nearly the gap to the dual.
     """
 
+def newton(
+    X: Float64, y: NDArray[np.int64], fractions: Float64, offsets: Float64 | None,
+    curvatures: Float64, at: Float64, end: float, relative_end: float, bias_end: float, far: float,
+    most: int,
+) -> tuple[float, Float64, int]:  # fmt: skip
+    """Lower the cost of weights `at` (m, D) by Newton's method, in place.
+
+    For m = 1 there are two classes, whose weights are −w and w.
+
+    X (N, D) has the bias's column of 1 last, offsets are (m, N), of two classes their difference,
+    and curvatures (D,) those of the penalty. It ends where ‖∂J/∂W‖² ≤ end + relative_end J and
+    Σ |∂J/∂b| ≤ bias_end J, at most a step after the former, after `most` costs, or where a step
+    fails; above `far` times that a step is as long as lowers the cost. Return the cost, its
+    gradient, and how many costs were evaluated after the first.
+    """
+
 def instruction_set() -> str:
     """Return the instruction set in use; ONELAYER_ISA overrides it."""
 

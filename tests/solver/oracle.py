@@ -70,17 +70,19 @@ def random_weights(problem: Problem, seed: int) -> tuple[Float64, Float64]:
     return size * rng.standard_normal((problem.K, problem.X.shape[1])), rng.normal(size=problem.K)
 
 
-METHODS = ("newton", "class curvature", "l-bfgs", "l-bfgs from float32", "by prices")
+METHODS = ("newton", "newton in NumPy", "class curvature", "l-bfgs", "l-bfgs from float32", "by prices")
 
 
 def take_method(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the solver take one of its methods, whatever the problem's size."""
-    if method == "newton":
+    if method.startswith("newton"):
         monkeypatch.setattr(newton, "FEW_STEPS", np.inf)
+    if method == "newton in NumPy":
+        monkeypatch.setattr(newton.Newton, "descend", lambda _, at, *__: (at, np.inf, at, 0))
     elif method == "class curvature":
         monkeypatch.setattr(newton, "FEW_STEPS", 0.0)
         monkeypatch.setattr(newton, "PATIENCE", 0.1)
-    elif method != "by prices":
+    elif method.startswith("l-bfgs"):
         monkeypatch.setattr(newton, "MAX_ENTRIES", 0)
     if method == "l-bfgs from float32":
         monkeypatch.setattr(solver, "FLOAT64_PRODUCTS", 0.0)

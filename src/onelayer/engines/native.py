@@ -46,7 +46,7 @@ FEW_PRODUCTS = 1.6e7
 
 # What solvers take of the kernel beside passes.
 coordinate_descent, dual_sweep = _native.coordinate_descent, _native.dual_sweep
-SparseColumns = _native.SparseColumns
+SparseColumns, newton = _native.SparseColumns, _native.newton
 
 
 def default_threads() -> int:

@@ -185,7 +185,7 @@ def _stored(rows: Rows, features: NDArray[np.int64]) -> Float64:
 def _best(held: DenseRows, at: Float64) -> Point:
     """The lowest loss by Newton's method; of rows that can be separated, as far as it comes."""
     newton, X, steps = Newton(held), held.X, 0
-    sizes = np.sqrt(held._mean(np.ones(len(X))) @ X**2)
+    sizes = np.sqrt(held.mean(np.ones(len(X))) @ X**2)
     none = Penalty(0.0)
 
     def is_done(point: Point) -> bool:

@@ -9,6 +9,9 @@ some 10 steps from a point near the optimum. Of two classes with W₁ = −W₀ 
 there is, and its block, with 2 p₁ p₀ in the place of p₁ (1 − p₁), is the whole Hessian: truncated
 steps of Newton's method take it by its products alone.
 
+The smallest problems descend by Newton's method in the kernel, all steps in one call; where a step
+fails there, damped ones go on here.
+
 Which of them is worth its time is a matter of sizes: `Prices` are the seconds that each takes.
 """
 
@@ -25,6 +28,7 @@ from onelayer.data.rows import Rows
 from onelayer.data.scaling import EQUAL
 from onelayer.data.streaming import stored_rows
 from onelayer.engines import Engine, Weights, loaded
+from onelayer.engines import native as kernel
 from onelayer.objective.penalty import Penalty
 from onelayer.solver.lbfgs import (
     EXACT_FEATURES,
@@ -253,11 +257,11 @@ class DenseRows:
         self._is_pair = len(present) == 2 and bool(present.all())
         self._sign = (2.0 * y - 1.0).astype(dtype)  # of two classes
         self._own = y * len(y) + np.arange(len(y))  # in an array (K, N)
-        self._offsets = rows.row_offsets  # (K, N), or of two classes their difference
-        if self._offsets is not None:
-            self._offsets = np.ascontiguousarray(self._offsets.T, dtype)
+        self.labels, self.offsets = np.ascontiguousarray(y, np.int64), rows.row_offsets
+        if self.offsets is not None:  # (K, N), or of two classes their difference, (1, N)
+            self.offsets = np.ascontiguousarray(self.offsets.T, dtype)
             if self._is_pair:
-                self._offsets = self._offsets[1] - self._offsets[0]
+                self.offsets = self.offsets[1:] - self.offsets[:1]
 
     @property
     def is_pair(self) -> bool:
@@ -283,8 +287,8 @@ class DenseRows:
         at = point.astype(self.X.dtype, copy=False)
         if self.is_pair:
             margin = self.X @ (at[1] - at[0])
-            if self._offsets is not None:
-                margin += self._offsets
+            if self.offsets is not None:
+                margin += self.offsets[0]
             margin *= self._sign
             e = np.exp(-np.abs(margin))
             q = 1.0 / (1.0 + e)
@@ -294,8 +298,8 @@ class DenseRows:
             g = self._sums(residual)
             return self._mean_of(losses), np.array([-g, g])
         S = at @ self.X.T
-        if self._offsets is not None:
-            S += self._offsets
+        if self.offsets is not None:
+            S += self.offsets
         S -= np.maximum.reduce(S, axis=0)
         own = S.take(self._own)
         P = np.exp(S)
@@ -308,16 +312,16 @@ class DenseRows:
 
     def _sums(self, residual: Floats) -> Float64:
         """The gradient from residuals (…, N); proofs need that of the bias sharper: in float64."""
-        mean = self._mean(residual)
+        mean = self.mean(residual)
         gradient = (mean @ self.X).astype(np.float64, copy=False)
         if self.rows.intercept:
             gradient[..., -1] = np.add.reduce(mean, axis=-1, dtype=np.float64)
         return gradient
 
     def _mean_of(self, losses: Floats) -> float:
-        return float(np.add.reduce(self._mean(losses), dtype=np.float64))
+        return float(np.add.reduce(self.mean(losses), dtype=np.float64))
 
-    def _mean(self, values: Floats) -> Floats:
+    def mean(self, values: Floats) -> Floats:
         """Values of rows, on the last axis, times the rows' fractions of the weight."""
         return values / self.mass if self.weights is None else values * (self.weights / self.mass)
 
@@ -328,7 +332,7 @@ class DenseRows:
             step[1] = -slope[1] / max(2.0 * self._mean_of(P), TINY)
             return np.array([-step[1], step[1]])
         kept = P[self.present].astype(np.float64, copy=False)
-        H = -self._mean(kept) @ kept.T
+        H = -self.mean(kept) @ kept.T
         # What all classes share changes nothing: a curvature keeps it out of the step.
         H += np.diag(-np.add.reduce(H, axis=1)) + max(-float(H.min()), TINY)
         step[self.present] = -np.linalg.solve(H, slope[self.present])
@@ -347,7 +351,7 @@ class DenseRows:
             along = (self.X @ (along[1] - along[0])) * self._sign
         else:
             along = along @ self.X.T
-            own = self._mean(along.take(self._own))
+            own = self.mean(along.take(self._own))
             slope -= float(np.add.reduce(own))
         if self.is_pair:
             for _ in range(LINE_STEPS):
@@ -359,7 +363,7 @@ class DenseRows:
                     break
                 length = min(max(length - falls / bends, length / 2.0), 4.0 * length)
             return length
-        return lowest_on_line(scores, along, self._mean, slope, steep, LINE_STEPS)
+        return lowest_on_line(scores, along, self.mean, slope, steep, LINE_STEPS)
 
     def truncated_step(
         self, at: Float64, gradient: Float64, penalty: Penalty, divide: Divide, tolerance: float
@@ -369,7 +373,7 @@ class DenseRows:
         Conjugate gradients solve for it, preconditioned by `divide`, until the residual has fallen
         by the tolerance (Dembo, Eisenstat & Steihaug 1982). A product costs less than a pass.
         """
-        curvature = 2.0 * self._mean(self.probabilities(at))
+        curvature = 2.0 * self.mean(self.probabilities(at))
         bends, dtype = penalty.curvatures, self.X.dtype
         residual, step = gradient[1].copy(), np.zeros(gradient.shape[1])
         along = divided = divide(np.array([-residual, residual]))[1]
@@ -392,12 +396,12 @@ class DenseRows:
 
     def gram(self, curvature: Floats) -> Float64:
         """The mean over the rows of their curvature (N,) times x̃ x̃ᵀ, (D + 1, D + 1)."""
-        Z = self.X * np.sqrt(self._mean(curvature))[:, None]
+        Z = self.X * np.sqrt(self.mean(curvature))[:, None]
         return np.asarray(Z.T @ Z, np.float64)
 
     def gram_of_some(self, curvature: Floats) -> Float64:
         """The same without rows of little curvature, where they are not a few."""
-        mean = self._mean(curvature)
+        mean = self.mean(curvature)
         counts = np.flatnonzero(mean > FLAT * np.add.reduce(mean) / len(mean))
         if len(counts) > MOST_ROWS * len(mean):
             return self.gram(curvature)
@@ -520,6 +524,24 @@ class Newton:
     def damp_less(self) -> None:
         """Damp less after a step that was taken."""
         self.damping = self.damping / MORE_DAMPING if self.damping > MIN_DAMPING else 0.0
+
+    def descend(
+        self, at: Float64, penalty: Penalty, ends: tuple[float, ...], most: int
+    ) -> tuple[Float64, float, Float64, int]:
+        """Take steps in the kernel while each lowers the cost, to `ends` of `newton` there.
+
+        A point, its cost and gradient, and how many costs that took: `most` at most.
+        """
+        rows, curvatures = self.rows, np.zeros(at.shape[1])
+        curvatures[:-1] = penalty.curvatures
+        fractions = rows.mean(np.ones(len(rows.X)))
+        reached = at[1:].copy() if rows.is_pair else at.copy()
+        cost, gradient, costs = kernel.newton(
+            rows.X, rows.labels, fractions, rows.offsets, curvatures, reached, *ends, most
+        )
+        if rows.is_pair:
+            reached, gradient = (np.concatenate([-of, of]) for of in (reached, gradient))
+        return reached, cost, gradient, costs
 
     def step(self, at: Float64, gradient: Float64, penalty: Penalty) -> Float64:
         """The damped inverse Hessian at a point times a gradient, both (K, D + 1)."""

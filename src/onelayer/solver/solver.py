@@ -82,6 +82,9 @@ FLOAT64_PRODUCTS, FAR_FLOAT64_PRODUCTS = 5e5, 2e7
 # The relative gap that a descent aims at first, of that to be proven.
 FIRST_AIM = 0.5
 
+# Σ |∂J/∂b| that Newton's method aims at, relative to J, of the relative gap that is to be proven.
+BIAS_AIM = 0.1
+
 # What rounding hides of float32 gradients, relative to that at W = 0, and the least gap there; for
 # a smaller gap than the last, p̄ is brought to π in float64.
 FLOAT32_NOISE, LEAST_FLOAT32_GAP, FLOAT32_TOL = 1e-6, 1e-9, 1e-7
@@ -511,6 +514,8 @@ class Solver:
         while True:
             coarse = self._dtype == "float32"
             near = max(aim, self._float32_gap()) if coarse else aim
+            if self._newton is not None and self._prices.takes_newton_at_once:
+                point = self._descend_in_kernel(near, point)
             point = descend(self._descent(near), point)
             reached = self._estimated_gap(point) <= near
             if not reached and self._passes < target.max_passes and self._newton is None:
@@ -542,6 +547,29 @@ class Solver:
                 point = self._with_bias(point)
                 self._dtype = "float64"
                 point = self._evaluate(point.at)
+
+    def _descend_in_kernel(self, near: float, point: Point) -> Point:
+        """Steps of Newton's method in one call, or one in each where somebody is told of them."""
+        target, newton = self._target, self._newton
+        if newton is None or not self._present.all():
+            return point
+        if target.l2:
+            ends, far = (0.0, 2.0 * near * float(self._penalty.curvature)), FAR / near
+        else:
+            ends, far = ((near * self._norm_at_zero()) ** 2, 0.0), (FAR / near) ** 2
+        ends, tell = (*ends, BIAS_AIM * target.tol, far), self._descent(near).is_done
+        while self._passes < target.max_passes:
+            was_near = self._estimated_gap(point) <= near
+            most = target.max_passes - self._passes if self._on_progress is None else 1
+            at, cost, gradient, costs = newton.descend(point.at, self._penalty, ends, most)
+            self._passes += costs
+            if np.array_equal(at, point.at):
+                return point
+            point = Point(at, cost, gradient)
+            tell(point)
+            if was_near or self._on_progress is None:
+                return point
+        return point
 
     def _first_point(self) -> Point:
         """The start, or the cold one where that costs less: far from both, steps lead nowhere."""
