@@ -70,7 +70,14 @@ def random_weights(problem: Problem, seed: int) -> tuple[Float64, Float64]:
     return size * rng.standard_normal((problem.K, problem.X.shape[1])), rng.normal(size=problem.K)
 
 
-METHODS = ("newton", "newton in NumPy", "class curvature", "l-bfgs", "l-bfgs from float32", "by prices")
+METHODS = (
+    "newton",
+    "newton in NumPy",
+    "class curvature",
+    "l-bfgs",
+    "l-bfgs from float32",
+    "by prices",
+)
 
 
 def take_method(method: str, monkeypatch: pytest.MonkeyPatch) -> None:

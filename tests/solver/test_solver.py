@@ -252,6 +252,22 @@ def test_two_classes_have_opposite_weights_and_the_cost_of_the_general_method(
         assert problem.cost(pair.W, pair.b) == pytest.approx(J, rel=1e-12)
 
 
+@pytest.mark.parametrize("tol", [1e-3, 1e-8, 1e-12])
+def test_who_is_told_of_steps_changes_no_bit(tol: float) -> None:
+    for problem in (two_classes(0), two_classes(3), make_problem(6)._replace(l2=1e-3)):
+        told: list[Progress] = []
+        alone, watched = (
+            solve(problem.dataset, problem.l2, tol=tol, scaling="none", on_progress=tell)
+            for tell in (None, told.append)
+        )
+        np.testing.assert_array_equal(alone.W, watched.W)
+        np.testing.assert_array_equal(alone.b, watched.b)
+        assert alone.passes == watched.passes
+        assert [step.passes for step in told] == sorted({step.passes for step in told})
+        assert len(told) > 2
+        assert told[-1].cost <= told[0].cost
+
+
 def two_classes(seed: int) -> Problem:
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(60, 3)) * [1.0, 5.0, 0.2] + [0.0, 3.0, 0.0]

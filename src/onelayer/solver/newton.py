@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -257,7 +257,8 @@ class DenseRows:
         self._is_pair = len(present) == 2 and bool(present.all())
         self._sign = (2.0 * y - 1.0).astype(dtype)  # of two classes
         self._own = y * len(y) + np.arange(len(y))  # in an array (K, N)
-        self.labels, self.offsets = np.ascontiguousarray(y, np.int64), rows.row_offsets
+        self.labels = np.ascontiguousarray(y, np.int64)
+        self.offsets: Any = rows.row_offsets
         if self.offsets is not None:  # (K, N), or of two classes their difference, (1, N)
             self.offsets = np.ascontiguousarray(self.offsets.T, dtype)
             if self._is_pair:
@@ -504,6 +505,15 @@ class ClassCurvature:
         return np.asarray(np.matmul(gradient[:, None, :], self._inverse)[:, 0])
 
 
+class Ends(NamedTuple):
+    """Where a descent in the kernel ends, and from where steps are far ones: see `newton` there."""
+
+    end: float
+    relative_end: float
+    bias_end: float
+    far: float
+
+
 class Newton:
     """Damped steps with the whole Hessian at every point."""
 
@@ -526,15 +536,15 @@ class Newton:
         self.damping = self.damping / MORE_DAMPING if self.damping > MIN_DAMPING else 0.0
 
     def descend(
-        self, at: Float64, penalty: Penalty, ends: tuple[float, ...], most: int
+        self, at: Float64, penalty: Penalty, ends: Ends, most: int
     ) -> tuple[Float64, float, Float64, int]:
-        """Take steps in the kernel while each lowers the cost, to `ends` of `newton` there.
+        """Take steps in the kernel while each lowers the cost; of `most` costs at most.
 
-        A point, its cost and gradient, and how many costs that took: `most` at most.
+        A point, its cost and gradient, and how many costs that took.
         """
         rows, curvatures = self.rows, np.zeros(at.shape[1])
         curvatures[:-1] = penalty.curvatures
-        fractions = rows.mean(np.ones(len(rows.X)))
+        fractions = np.asarray(rows.mean(np.ones(len(rows.X))), np.float64)
         reached = at[1:].copy() if rows.is_pair else at.copy()
         cost, gradient, costs = kernel.newton(
             rows.X, rows.labels, fractions, rows.offsets, curvatures, reached, *ends, most

@@ -61,6 +61,7 @@ from onelayer.solver.newton import (
     LINE_ROWS,
     ClassCurvature,
     DenseRows,
+    Ends,
     LineSample,
     Newton,
     Prices,
@@ -553,11 +554,14 @@ class Solver:
         target, newton = self._target, self._newton
         if newton is None or not self._present.all():
             return point
+        bias_end = BIAS_AIM * target.tol
         if target.l2:
-            ends, far = (0.0, 2.0 * near * float(self._penalty.curvature)), FAR / near
+            times = 2.0 * near * float(self._penalty.curvature)
+            ends = Ends(0.0, times, bias_end, FAR / near)
         else:
-            ends, far = ((near * self._norm_at_zero()) ** 2, 0.0), (FAR / near) ** 2
-        ends, tell = (*ends, BIAS_AIM * target.tol, far), self._descent(near).is_done
+            least = near * self._norm_at_zero()
+            ends = Ends(least**2, 0.0, bias_end, (FAR / near) ** 2)
+        tell = self._descent(near).is_done
         while self._passes < target.max_passes:
             was_near = self._estimated_gap(point) <= near
             most = target.max_passes - self._passes if self._on_progress is None else 1

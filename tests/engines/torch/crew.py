@@ -95,18 +95,22 @@ def _work(rank: int, store: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=MOST)
     groups = [dist.new_group(list(range(size))) for size in range(1, MOST + 1)]
     cpu = torch.device("cpu")
-    while True:
-        try:
+    try:
+        while True:
             size, work, about = pickle.load(sys.stdin.buffer)
-        except EOFError:
-            return
-        engine = TorchEngine(cpu, ranks=Cluster(cpu, groups[size - 1]))
-        try:
-            answer = getattr(tasks, work)(engine, *about)
-        except BaseException as error:
-            answer = Failure(type(error).__name__, str(error))
-        pickle.dump(answer, answers)
-        answers.flush()
+            engine = TorchEngine(cpu, ranks=Cluster(cpu, groups[size - 1]))
+            try:
+                answer = getattr(tasks, work)(engine, *about)
+            except BaseException as error:
+                answer = Failure(type(error).__name__, str(error))
+            pickle.dump(answer, answers)
+            answers.flush()
+    except EOFError:
+        pass
+    finally:
+        # Gloo's threads let go of the last tensors when they come to it. Where the interpreter has
+        # ended, the lock that they take ends them: "terminate called without an active exception".
+        dist.destroy_process_group()
 
 
 if __name__ == "__main__":
