@@ -436,6 +436,7 @@ def test_every_part_of_a_split_has_its_part_of_the_rarest_label() -> None:
             lambda X, Y: ol.solve_path(ol.split(X, Y[:, 0]), scoring="f1_micro"),
             "is for many labels a row",
         ),
+        (lambda X, Y: ol.split(X, np.zeros(len(X), np.dtype([]))), "the labels have no columns"),
         (lambda X, Y: ol.split(X, [["a", "b"], ["a"]] + [[1.5]] * 298), "must be text or integers"),
         (
             lambda X, Y: ol.solve(ol.split(X, Y), 0.1).evaluate(ol.Dataset(X, Y[:, 0], ("0", "1"))),

@@ -168,6 +168,8 @@ def _rows_of_lists(labels: NDArray[Any], where: str) -> list[list[Any]]:
 def _as_matrix(labels: NDArray[Any], where: str) -> NDArray[Any] | None:
     """Labels that are written as 0 and 1, (N, K); None where they are written as lists of names."""
     if (names := labels.dtype.names) is not None:
+        if not names:
+            raise DataError(f"{where}: the labels have no columns; give each label one of 0 and 1.")
         for name in names:
             if labels[name].dtype.kind not in "biuf":
                 raise DataError(
