@@ -40,7 +40,11 @@ def oracle_trajectory(
             theta[i] = theta[i] - eta * step
         length = eta * (1 + run.momentum) if run.nesterov else eta
         if length > 0:
-            moved = np.clip(theta[0], -length * run.l1, length * run.l1)
+            most = length * run.l1
+            moved = np.clip(theta[0], -most, most)
+            if run.grouped:
+                norms = np.linalg.norm(theta[0], axis=0)
+                moved = theta[0] * np.minimum(1.0, most / np.where(norms > 0.0, norms, np.inf))
             theta[0], v[0] = theta[0] - moved, v[0] + moved / length
         past.append((theta[0], theta[1]))
     return _model(run, past)
@@ -54,6 +58,7 @@ def methods(draw: st.DrawFn) -> dict[str, Any]:
         "learning_rate": draw(st.sampled_from([0.3, 0.03])) * (1.0 - momentum),
         "l2": draw(st.sampled_from([0.0, 0.1])),
         "l1": draw(st.sampled_from([0.0, 0.0, 0.01, 0.3])),
+        "grouped": draw(st.booleans()),
         "momentum": momentum,
         "nesterov": draw(st.booleans()),
         "schedule": draw(st.sampled_from(["constant", "cosine", "step:1:0.3", "cyclical:0.1:0.5"])),
@@ -76,6 +81,7 @@ def draw_method(draw: st.DrawFn, rng: np.random.Generator, l2: np.ndarray) -> Me
     return Method(
         l2=l2,
         l1=some(rng.uniform(0.001, 0.1, R)),
+        grouped=some(np.ones(R, bool)),
         momentum=some(rng.uniform(0.1, 0.9, R)),
         nesterov=some(np.ones(R, bool)),
         sigmoid=some(np.ones(R, bool)),

@@ -25,6 +25,7 @@ BatchLoop<T>::BatchLoop(const Kernels<T>& kernels, const Plan& plan, PackedState
       losses_(plan.loss ? 2 * shape_.R * plan.batch_size : 0),
       barrier_(partition_.threads()),
       last_batch_(batches() - 1) {
+  for (Index run = 0; plan.method && run < shape_.R; ++run) grouped_ = grouped_ || plan.method->groups(run);
   for (int thread = 0; thread < partition_.threads(); ++thread) workers_.push_back(make_worker(thread));
 }
 
@@ -60,13 +61,26 @@ void BatchLoop<T>::work(int thread) {
     // Read once: thread 0 may already be asking to stop after the next batch.
     const bool last = last_batch_.load(std::memory_order_relaxed) <= t;
     compute_residuals(worker, thread, t);
-    if (plan_.method) worker.steps.set(t, count(t), part.first_column, part.last_column);
+    if (plan_.method)
+      worker.steps.set(t, count(t), grouped_ ? 0 : part.first_column, grouped_ ? shape_.columns() : part.last_column);
     if (part.first_slice == 0) step_biases(worker, t);
     if (thread == 0 && plan_.loss) add_losses(shared_residuals_ ? losses_ : worker.losses, t);
     if (!last) list_rows(worker, t + 1);
+    // Where several threads step the columns of a slice, each takes the groups of some of its features.
+    const Index parts = partition_.block_parts;
+    const bool waits = grouped_ && parts > 1;
     for (Index s = part.first_slice; s < part.last_slice; ++s) {
       backward(worker, t, s, last);
+      if (waits) continue;
+      if (grouped_) step_groups(worker, s, 0, 1);
       if (!last) forward(worker, t + 1, s);
+    }
+    if (waits) {
+      barrier_.arrive_and_wait();
+      for (Index s = part.first_slice; s < part.last_slice; ++s)
+        step_groups(worker, s, thread / partition_.slice_parts, parts);
+      barrier_.arrive_and_wait();
+      for (Index s = part.first_slice; s < part.last_slice && !last; ++s) forward(worker, t + 1, s);
     }
     if (last) return;
   }
@@ -154,6 +168,23 @@ void BatchLoop<T>::backward(Worker& worker, Index t, Index slice, bool last) {
   job.scratch = worker.backward_scratch.data();
   if (!last) job.next = next_rows(worker, t + 1, slice);
   kernels_.backward(job);
+}
+
+// Of one of the equal parts of a slice's features.
+template <class T>
+void BatchLoop<T>::step_groups(Worker& worker, Index slice, Index part, Index parts) {
+  PhaseTimer timer(Phase::backward);
+  const Index panels = slices_.padded(slice) / slices_.panel;
+  GroupJob<T> job;
+  job.steps = worker.steps.data();
+  job.columns = shape_.columns();
+  job.K = shape_.K;
+  job.begin = part_begin(panels, parts, part) * slices_.panel;
+  job.end = part_begin(panels, parts, part + 1) * slices_.panel;
+  job.w = state_.weights.row(slice, 0);
+  job.slots = state_.slot_rows(slice);
+  job.stride = slices_.stride;
+  kernels_.step_groups(job);
 }
 
 template <class T>

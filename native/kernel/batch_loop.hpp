@@ -63,6 +63,7 @@ class BatchLoop {
   void compute_residuals(Worker& worker, int thread, Index t);
   void compute_residuals(Worker& worker, Index t, Index from, Index to);
   void backward(Worker& worker, Index t, Index slice, bool last);
+  void step_groups(Worker& worker, Index slice, Index part, Index parts);
   void list_rows(Worker& worker, Index t) const;
   NextRows next_rows(const Worker& worker, Index t, Index slice) const;
   void step_biases(Worker& worker, Index t);
@@ -78,6 +79,7 @@ class BatchLoop {
   SlicedRows<T> rows_;
   Index score_stride_, slice_scores_;
   bool shared_residuals_;
+  bool grouped_ = false;  // whether steps have parts that need the weights of all columns
   Buffer<T> scores_;     // two batches of [slice][column][row]: a thread may be one step ahead
   Buffer<T> residuals_;  // where they are shared
   Buffer<double> losses_;  // of a batch, where the gradient's loss is asked for: [run][row], and squares behind them

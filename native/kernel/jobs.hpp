@@ -180,6 +180,17 @@ struct BackwardJob {
   NextRows next;
 };
 
+// The step of l1 of optimizer.hpp over the classes of grouped runs, for the features begin .. end of a slice.
+template <class T>
+struct GroupJob {
+  const ColumnStep<T>* steps = nullptr;
+  Index columns = 0, K = 0;
+  Index begin = 0, end = 0;  // multiples of a panel
+  T* w = nullptr;
+  SlotPointers<T> slots;     // each laid out like w
+  Index stride = 0;
+};
+
 // sums[j] = sum over the batch, in order, of the residuals of one column block; or in float64, as totals
 template <class T>
 struct ResidualSumJob {
@@ -249,6 +260,8 @@ struct SparseStepJob {
   const double *scale = nullptr, *offset = nullptr;
   Index* stepped = nullptr;  // of each feature how many steps it has taken, or null: every one
   Index t = 0;               // the number of this step
+  Index K = 0;
+  const bool* grouped = nullptr;  // of each run, or null: none is
   const T *shrinks = nullptr, *thresholds = nullptr;  // (steps, stride); the latter null without l1
 };
 
@@ -303,6 +316,7 @@ struct Kernels {
   void (*residual)(const ResidualJob<T>&);
   void (*evaluate)(const EvaluateJob<T>&);
   void (*backward)(const BackwardJob<T>&);
+  void (*step_groups)(const GroupJob<T>&);
   void (*residual_sums)(const ResidualSumJob<T>&);
   void (*class_sums)(const ClassSumJob<T>&);
   void (*row_sums)(const RowSumJob&);

@@ -10,12 +10,12 @@
 namespace onelayer::ONELAYER_KERNELS {
 
 extern const Kernels<float> float_kernels = {kLanes<float>, kSharing, kBlockColumns, score<float>, residual<float>,
-                                             evaluate<float>, backward<float>, residual_sums<float>, class_sums<float>,
-                                             row_sums, add_scaled, byte_sums, sparse_scores<float>, sparse_add<float>,
-                                             sparse_step<float>, newton};
+                                             evaluate<float>, backward<float>, step_groups<float>,
+                                             residual_sums<float>, class_sums<float>, row_sums, add_scaled, byte_sums,
+                                             sparse_scores<float>, sparse_add<float>, sparse_step<float>, newton};
 extern const Kernels<double> double_kernels = {kLanes<double>, kSharing, kBlockColumns, score<double>, residual<double>,
-                                               evaluate<double>, backward<double>, residual_sums<double>,
-                                               class_sums<double>, row_sums, add_scaled, byte_sums,
+                                               evaluate<double>, backward<double>, step_groups<double>,
+                                               residual_sums<double>, class_sums<double>, row_sums, add_scaled, byte_sums,
                                                sparse_scores<double>, sparse_add<double>, sparse_step<double>, newton};
 
 }  // namespace onelayer::ONELAYER_KERNELS

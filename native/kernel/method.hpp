@@ -9,7 +9,7 @@
 namespace onelayer {
 
 enum Setting : int {
-  kLearningRate, kAveraging, kL2, kL1, kMomentum, kNesterov, kSigmoid, kLabelSmoothing, kNoIntercept, kSettings
+  kLearningRate, kAveraging, kL2, kL1, kGrouped, kMomentum, kNesterov, kSigmoid, kLabelSmoothing, kNoIntercept, kSettings
 };
 
 enum class Range { any, below_one, up_to_one };  // any number, [0, 1), [0, 1]
@@ -25,6 +25,7 @@ inline constexpr SettingRule kSettingRules[kSettings] = {
     {"averaging", true, Range::up_to_one},   // alpha; without it averages are not touched
     {"l2", false, Range::any},
     {"l1", false, Range::any},
+    {"grouped", false, Range::any},          // 0 or 1: l1 is of the norm of a feature's weights over the classes
     {"momentum", false, Range::below_one},   // mu
     {"nesterov", false, Range::any},         // 0 or 1
     {"sigmoid", false, Range::any},          // 0 or 1: the K-sigmoid loss
@@ -66,6 +67,7 @@ struct Method {
   const double* settings[kSettings] = {};  // null is 0 for every run
   double of(Setting setting, Index run) const { return settings[setting] ? settings[setting][run] : 0.0; }
   LossKind loss_kind(Index run) const { return {of(kSigmoid, run) != 0, of(kLabelSmoothing, run)}; }
+  bool groups(Index run) const { return of(kGrouped, run) != 0 && of(kL1, run) > 0; }
   bool uses(Slot slot) const { return settings[kSlotRules[slot].used_by] != nullptr; }
 };
 

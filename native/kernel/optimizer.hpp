@@ -4,10 +4,13 @@
 //   momentum   g = fma(2 l2, w, G / B),   v <- fma(mu, v, g),   w <- fma(-eta, v, w)
 //   Nesterov   the same, but              w <- fma(-eta, fma(mu, v, g), w)
 //   l1         c = w clipped to -t .. t,   w <- w - c,   with momentum v <- v + c / e
+//   grouped    the same, but        c = w min(1, t / norm),   norm = sqrt(sum of w^2 over the classes) in float64
 //   average    a <- fma(alpha, w - a, a)
 //
 // Here e is what w moves by for a unit of g, eta, or eta (1 + mu) of Nesterov's, and t = e l1: c / e is a subgradient of
-// l1 |w| at the new w, and the step is the one for g + c / e.
+// the penalty at the new w, and the step is the one for g + c / e. Squares are added in the order of the classes. A norm
+// needs the weights of all classes, which may be stepped by several threads: step_groups follows when they are done, and
+// has the average of grouped columns as well.
 //
 // A bias steps likewise, without penalties and without fused products. A plain column takes the plain step beside any
 // other, so its bits do not depend on its neighbours.
@@ -28,11 +31,13 @@ struct ColumnStep {
   T weight_decay = 0;            // 2 l2
   T momentum = 0;                // mu; 0 is a plain step
   T threshold = 0;               // t; 0 where there is no l1
+  bool grouped = false;          // whether t is of the norm over the classes
   T one_over_length = 0;         // 1 / e
   bool nesterov = false;
   bool no_intercept = false;     // the gradient of the bias is taken for 0
   T averaging = 1;               // alpha; 1 leaves the average unwritten
   bool has_average = true;       // else the average is the weights before this step
+  ONELAYER_INLINE bool clips() const { return threshold > 0 && !grouped; }
 };
 
 }  // namespace onelayer
@@ -74,7 +79,7 @@ ONELAYER_INLINE Vec<T> momentum_step(const ColumnStep<T>& step, T common_scale, 
   const Vec<T> g = fma(splat<T>(step.weight_decay), w, G * splat<T>(step.one_over_B * common_scale));
   Vec<T> v = without_tiny(fma(momentum, load_weights(velocity), g));
   w = without_tiny(fma(eta, step.nesterov ? fma(momentum, v, g) : v, w));
-  if (step.threshold > 0)
+  if (step.clips())
     v = without_tiny(fma(clipped(w, splat<T>(step.threshold)), splat<T>(step.one_over_length), v));
   store_weights(velocity, v);
   return w;
@@ -86,12 +91,53 @@ ONELAYER_INLINE void step_vector(const StepArrays<T>& at, T common_scale, Vec<T>
   const Vec<T> before = load_weights(at.w);
   Vec<T> w = step.momentum > 0 ? momentum_step<T>(step, common_scale, G, before, at.slot(kVelocity))
                                : PlainStep<T>(step, common_scale)(G, before);
-  if (step.threshold > 0) w = without_tiny(w - clipped(w, splat<T>(step.threshold)));
+  if (step.clips()) w = without_tiny(w - clipped(w, splat<T>(step.threshold)));
   store_weights(at.w, w);
   if (step.averaging == 1) return;
   T* average = at.slot(kAverage);
   const Vec<T> a = step.has_average ? load_weights(average) : before;
-  store_weights(average, without_tiny(fma(splat<T>(step.averaging), w - a, a)));
+  store_weights(average, step.grouped ? a : without_tiny(fma(splat<T>(step.averaging), w - a, a)));
+}
+
+// What is taken off each weight of a group, as a share of it.
+template <class T>
+ONELAYER_INLINE T group_share(double squares, T threshold) {
+  const double norm = __builtin_sqrt(squares), t = static_cast<double>(threshold);
+  return static_cast<T>(norm <= t ? 1.0 : t / norm);
+}
+
+// The step of l1 over the columns begin .. end of a grouped run, for one vector of features.
+template <class T>
+ONELAYER_INLINE void step_group(const StepArrays<T>& all, Index begin, Index end, Index stride, Index feature) {
+  const ColumnStep<T>& step = all.steps[begin];
+  WideVec<T> squares{};
+  for (Index c = begin; c < end; ++c) {
+    const WideVec<T> w = widen<T>(load_weights(all.at(c, stride, feature).w));
+    squares += w * w;
+  }
+  Vec<T> share;
+  for (int i = 0; i < kLanes<T>; ++i) share[i] = group_share(squares[i], step.threshold);
+  for (Index c = begin; c < end; ++c) {
+    const StepArrays<T> at = all.at(c, stride, feature);
+    const Vec<T> before = load_weights(at.w), taken = before * share, w = without_tiny(before - taken);
+    store_weights(at.w, w);
+    if (step.momentum > 0) {
+      T* velocity = at.slot(kVelocity);
+      store_weights(velocity, without_tiny(fma(taken, splat<T>(step.one_over_length), load_weights(velocity))));
+    }
+    if (step.averaging == 1) continue;
+    T* average = at.slot(kAverage);
+    const Vec<T> a = load_weights(average);
+    store_weights(average, without_tiny(fma(splat<T>(step.averaging), w - a, a)));
+  }
+}
+
+template <class T>
+void step_groups(const GroupJob<T>& job) {
+  const StepArrays<T> arrays{job.steps, job.w, &job.slots, 0};
+  for (Index c = 0; c < job.columns; c += job.K)
+    for (Index d = job.begin; job.steps[c].grouped && d < job.end; d += kLanes<T>)
+      step_group<T>(arrays, c, c + job.K, job.stride, d);
 }
 
 // Steps two vectors of each column. Their gradients are stored one behind the other.
@@ -147,6 +193,7 @@ class ColumnSteps {
     step.nesterov = method_.of(kNesterov, run) != 0;
     const double length = step.nesterov ? eta * (1 + method_.of(kMomentum, run)) : eta;
     step.threshold = static_cast<T>(length * method_.of(kL1, run));
+    step.grouped = method_.groups(run);
     step.one_over_length = static_cast<T>(std::fmin(1 / length, std::numeric_limits<T>::max()));  // 0 * inf is no number
     step.no_intercept = method_.of(kNoIntercept, run) != 0;
     step.averaging = averaging(run, t);

@@ -133,6 +133,19 @@ void sparse_add(const SparseAddJob<T>& job) {
 ONELAYER_INLINE float tiny_as_zero(float x) { return __builtin_fabsf(x) < 0x1p-95f ? 0.0f : x; }
 ONELAYER_INLINE double tiny_as_zero(double x) { return __builtin_fabs(x) < 0x1p-767 ? 0.0 : x; }
 
+// Calls take(column, what l1 takes off its weight) for the columns of grouped runs, of one feature; threshold(column) is
+// asked of a run's first.
+template <class T, class Threshold, class Take>
+ONELAYER_INLINE void sparse_groups(const SparseStepJob<T>& job, const T* w, const Threshold& threshold, const Take& take) {
+  for (Index first = 0; job.grouped && first < job.columns; first += job.K) {
+    if (!job.grouped[first / job.K]) continue;
+    double squares = 0;
+    for (Index c = first; c < first + job.K; ++c) squares += static_cast<double>(w[c]) * static_cast<double>(w[c]);
+    const T share = group_share(squares, threshold(first));
+    for (Index c = first; c < first + job.K; ++c) take(c, w[c] * share);
+  }
+}
+
 // Steps features begin .. end, or those that are listed, as optimizer.hpp says; the gradient of a feature is
 // scale * sum + offset * bias sum. A listed one first takes the steps that it missed, in which it had penalties alone.
 template <class T>
@@ -146,7 +159,10 @@ void sparse_step(const SparseStepJob<T>& job) {
       for (Index t = job.stepped[d]; t < job.t; ++t) {
         for (Index c = 0; c < job.stride; ++c) w[c] = tiny_as_zero(w[c] * job.shrinks[t * job.stride + c]);
         for (Index c = 0; job.thresholds && c < job.stride; ++c)
-          w[c] = tiny_as_zero(w[c] - clipped(w[c], job.thresholds[t * job.stride + c]));
+          if (!job.grouped || c >= job.columns || !job.grouped[c / job.K])
+            w[c] = tiny_as_zero(w[c] - clipped(w[c], job.thresholds[t * job.stride + c]));
+        sparse_groups(job, w, [&](Index c) { return job.thresholds[t * job.stride + c]; },
+                      [&](Index c, T taken) { w[c] = tiny_as_zero(w[c] - taken); });
       }
       job.stepped[d] = job.t + (sums ? 1 : 0);
     }
@@ -159,17 +175,29 @@ void sparse_step(const SparseStepJob<T>& job) {
         const T g = step.weight_decay * before + G * step.one_over_B;
         v = tiny_as_zero(step.momentum * v + g);
         w[c] = tiny_as_zero(before - step.eta * (step.nesterov ? g + step.momentum * v : v));
-        if (step.threshold > 0) v = tiny_as_zero(v + clipped(w[c], step.threshold) * step.one_over_length);
+        if (step.clips()) v = tiny_as_zero(v + clipped(w[c], step.threshold) * step.one_over_length);
       } else {
         w[c] = tiny_as_zero(before * step.shrink - step.eta_over_B * G);
       }
-      if (step.threshold > 0) w[c] = tiny_as_zero(w[c] - clipped(w[c], step.threshold));
+      if (step.clips()) w[c] = tiny_as_zero(w[c] - clipped(w[c], step.threshold));
       if (step.averaging != 1) {
         T& a = job.slots[kAverage][d * job.stride + c];
         if (!step.has_average) a = before;
-        a = tiny_as_zero(a + step.averaging * (w[c] - a));
+        if (!step.grouped) a = tiny_as_zero(a + step.averaging * (w[c] - a));
       }
     }
+    sparse_groups(job, w, [&](Index c) { return job.steps[c].threshold; }, [&](Index c, T taken) {
+      const ColumnStep<T>& step = job.steps[c];
+      const Index at = d * job.stride + c;
+      w[c] = tiny_as_zero(w[c] - taken);
+      if (step.momentum > 0) {
+        T& v = job.slots[kVelocity][at];
+        v = tiny_as_zero(v + taken * step.one_over_length);
+      }
+      if (step.averaging == 1) return;
+      T& a = job.slots[kAverage][at];
+      a = tiny_as_zero(a + step.averaging * (w[c] - a));
+    });
     for (Index c = 0; c < job.stride; ++c) sums[c] = 0;
   }
 }

@@ -143,6 +143,7 @@ class SparseTraining {
         sums_(request),
         weights_(D_ * stride_, Uninitialized{}),
         bias_(static_cast<std::size_t>(stride_)),
+        grouped_(request.shape.R),
         shifted_(!all_equal(request.rows.offset, 0)),
         unit_(all_equal(request.rows.scale, 1)) {
     for (int slot = 0; slot < kSlots; ++slot) {
@@ -156,6 +157,10 @@ class SparseTraining {
       listed_.resize(static_cast<std::size_t>(D_), -1);
       shrinks_.resize(static_cast<std::size_t>(residuals_.chunks() * stride_));
       if (request.method.settings[kL1]) thresholds_.resize(shrinks_.size());
+    }
+    for (Index run = 0; run < request.shape.R; ++run) {
+      grouped_[run] = request.method.groups(run);
+      any_grouped_ = any_grouped_ || grouped_[run];
     }
     for (int thread = 0; thread < request.threads; ++thread) {
       steps_.emplace_back(request.shape, request.method);
@@ -288,6 +293,8 @@ class SparseTraining {
     job.t = t;
     job.begin = sums_.begin(thread);
     job.end = sums_.begin(thread + 1);
+    job.K = request_.shape.K;
+    job.grouped = any_grouped_ ? grouped_.data() : nullptr;
     if (!lazy_) return job;
     const std::vector<Index>& features = features_[static_cast<std::size_t>(thread)];
     job.features = features.data();
@@ -308,7 +315,8 @@ class SparseTraining {
   std::vector<Buffer<T>> slot_memory_;
   SlotPointers<T> slots_, slot_biases_;
   std::vector<double> bias_;
-  bool shifted_, unit_, lazy_ = false;
+  Buffer<bool> grouped_;                 // of each run
+  bool shifted_, unit_, lazy_ = false, any_grouped_ = false;
   std::vector<Index> stepped_, listed_;  // of each feature: steps that it has taken, and the batch that listed it
   std::vector<T> shrinks_, thresholds_;  // of each step and column
   std::vector<ColumnSteps<T>> steps_;    // of each thread

@@ -65,13 +65,30 @@ struct Oracle {
     if (v) *v = momentum * *v + g;
     const bool nesterov = method.of(kNesterov, r) != 0;
     w -= method.of(kLearningRate, r) * (!v ? g : nesterov ? g + momentum * *v : *v);
-    if (a) {  // of a weight
-      const double length = method.of(kLearningRate, r) * (nesterov ? 1 + momentum : 1);
-      const double z = std::fmin(std::fmax(w / length, -method.of(kL1, r)), method.of(kL1, r));
-      w -= length * z;
-      *v += z;
+    if (!a) return;
+    const double l1 = method.of(kL1, r), length = step_length(r, t);
+    if (!method.groups(r)) take(length, std::fmin(std::fmax(w / length, -l1), l1), w, *v);
+  }
+  double step_length(Index r, Index t) const {
+    const Method method = data.method(t);
+    return method.of(kLearningRate, r) * (method.of(kNesterov, r) != 0 ? 1 + method.of(kMomentum, r) : 1);
+  }
+  // Takes a step of this length along a subgradient z of the l1 penalty.
+  static void take(double length, double z, double& w, double& v) {
+    w -= length * z;
+    v += z;
+  }
+  // The l1 step of grouped classes of feature d.
+  void step_group(Index r, Index t, Index d) {
+    const auto [N, D, K, R, B] = data.at;
+    double squares = 0;
+    for (Index k = 0; k < K; ++k) squares += W[size((r * K + k) * D + d)] * W[size((r * K + k) * D + d)];
+    const double length = step_length(r, t), norm = std::sqrt(squares) / length;
+    const double share = norm > 0 ? std::fmin(norm, data.method(t).of(kL1, r)) / norm : 0;
+    for (Index k = 0; k < K; ++k) {
+      const std::size_t at = size((r * K + k) * D + d);
+      take(length, W[at] / length * share, W[at], velocity[at]);
     }
-    if (a && !data.plain) *a += method.of(kAveraging, r) * (w - *a);
   }
   void epoch() {
     const auto [N, D, K, R, B] = data.at;
@@ -86,6 +103,9 @@ struct Oracle {
           const std::size_t at = size(r * K * D + i);
           step(r, t, W[at], G[size(i)] / rows + 2 * data.settings[kL2][size(r)] * W[at], &velocity[at], &average[at]);
         }
+        for (Index d = 0; d < D && data.method().groups(r); ++d) step_group(r, t, d);
+        for (std::size_t at = size(r * K * D); !data.plain && at < size((r + 1) * K * D); ++at)
+          average[at] += data.method(t).of(kAveraging, r) * (W[at] - average[at]);
         if (data.method().of(kNoIntercept, r) != 0) std::fill(g.begin(), g.end(), 0.0);
         for (Index k = 0; k < K; ++k) step(r, t, b[size(r * K + k)], g[size(k)] / rows, &bias_velocity[size(r * K + k)], nullptr);
       }

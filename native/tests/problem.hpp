@@ -128,6 +128,7 @@ struct Data {
       const double run = static_cast<double>(r);
       settings[kL2].push_back(0.1 * run);
       settings[kL1].push_back((r + at.B) % 2 ? 0.03 : 0);
+      settings[kGrouped].push_back((r + at.B) % 4 == 1);
       settings[kMomentum].push_back((r + at.N) % 2 ? 0.8 : 0);
       settings[kNesterov].push_back(r % 3 == 0);
       settings[kSigmoid].push_back(static_cast<double>((r + at.D) % 2));

@@ -139,6 +139,7 @@ def everything(p: Problem, rows: int) -> Descent:
     method = replace(
         Method.plain(p.l2), momentum=np.where(half, 0.9, 0.0), nesterov=np.arange(R) % 4 == 0,
         sigmoid=~half, label_smoothing=0.1 * half, l1=np.where(np.arange(R) % 3 == 0, 0.1, 0.0),
+        grouped=np.arange(R) % 2 == 0,
     )  # fmt: skip
     averaging = 1 / (1 + np.arange(count)[:, None] * np.where(half, 1, 0))
     flipped = rng.random(rows) < 0.5

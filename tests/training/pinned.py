@@ -60,6 +60,9 @@ L1_RUNS = {
     "l1 and momentum": replace(RUN, l1=0.02, l2=0.01, momentum=0.9, averaging="tail:0.5"),
     "l1 and Nesterov": replace(RUN, l1=0.02, momentum=0.5, nesterov=True, schedule="cosine"),
 }
+GROUPED_RUNS = {
+    f"grouped {name}": replace(run, l1=2 * run.l1, grouped=True) for name, run in L1_RUNS.items()
+}
 
 
 def _dataset(rows: int, first: int, dtype: str = "uint8", classes: int = K) -> Dataset:
@@ -131,11 +134,18 @@ def digests(engine: Engine) -> Iterator[tuple[str, str]]:
     for name, run in L1_RUNS.items():
         yield name, trained(engine, data, run, replace(RUN, seed=1))
     yield "l1 in float64", trained(engine, data, *L1_RUNS.values(), dtype="float64")
+    for name, run in GROUPED_RUNS.items():
+        yield name, trained(engine, data, run, replace(RUN, seed=1))
+    several = (*GROUPED_RUNS.values(), *L1_RUNS.values())
+    yield "grouped l1 in float64", trained(engine, data, *several, dtype="float64")
     train_rows, validation, test = map(_sparse, (data.train, data.validation, data.test))
     sparse_rows = Splits(train_rows, validation, test, name="made", source="")
     on_rows, lazy = (engine, sparse_rows), replace(L1_RUNS["l1"], schedule="cosine")
     yield "l1 of sparse rows", trained(*on_rows, lazy, replace(RUN, seed=1), scaling="none")
     yield "l1 of sparse rows, every step", trained(*on_rows, *L1_RUNS.values(), scaling="none")
+    lazy = replace(GROUPED_RUNS["grouped l1"], schedule="cosine")
+    yield "grouped l1 of sparse rows", trained(*on_rows, lazy, L1_RUNS["l1"], scaling="none")
+    yield "grouped l1 of sparse rows, every step", trained(*on_rows, *several, scaling="none")
     yield "digits", trained(engine, load("digits"), RUN, replace(RUN, l2=0.01, batch_size=50))
 
 

@@ -17,6 +17,7 @@ from onelayer.data import Splits
 from onelayer.engines import ENGINE_NAMES, make_engine
 from onelayer.errors import SaveError, SettingsError
 from onelayer.files.records import from_plain, to_plain
+from onelayer.report.page import result_page
 from onelayer.report.settings import distance_section, settings_section
 from onelayer.report.summary import records_of
 from onelayer.report.tables import ranking_table
@@ -26,6 +27,7 @@ from tests.made_data import make_splits
 
 METHODS: list[dict[str, Any]] = [
     {}, {"momentum": 0.9}, {"momentum": 0.9, "nesterov": True}, {"l2": 0.01},
+    {"grouped": True}, {"grouped": True, "momentum": 0.9, "nesterov": True, "l2": 0.01},
 ]  # fmt: skip
 
 
@@ -65,13 +67,14 @@ def test_a_run_without_l1_is_the_same_beside_runs_with_one(
 def test_training_rests_at_the_minimum_that_the_solver_proves(
     method: dict[str, Any], splits: Splits
 ) -> None:
-    l2 = method.get("l2", 0.0)
-    best = solve(splits, l2, l1=0.01, scaling="standardize", tol=1e-9)
-    run = Run("auto", l1=0.01, epochs=1500, batch_size=splits.train.rows, **method)
+    l2, grouped = method.get("l2", 0.0), method.get("grouped", False)
+    l1 = 0.05 if grouped else 0.01
+    best = solve(splits, l2, l1=l1, grouped=grouped, scaling="standardize", tol=1e-9)
+    run = Run("auto", l1=l1, epochs=1500, batch_size=splits.train.rows, **method)
     result = train(splits, run, scaling="standardize", dtype="float64")
     lowest, proof = best.require_certificate().cost, result.certificates[0]
     assert lowest - 1e-9 <= proof.cost <= lowest * (1.0 + 1e-6)
-    assert (proof.l1, proof.l2) == (0.01, l2)
+    assert (proof.l1, proof.l2, proof.grouped) == (l1, l2, grouped)
     assert proof.lower_bound - 1e-9 <= lowest
     np.testing.assert_array_equal(result.W[0] == 0.0, best.W == 0.0)
     assert 0 < np.count_nonzero(best.W) < best.W.size
@@ -86,13 +89,15 @@ def test_small_batches_come_near_the_minimum_as_the_rate_falls(splits: Splits) -
 
 
 def test_costs_of_the_history_have_both_penalties(splits: Splits) -> None:
-    runs = grid(learning_rate=0.1, l1=[0.0, 0.003], l2=[0.0, 0.01], epochs=3)
+    shared = {"learning_rate": 0.1, "l2": [0.0, 0.01], "epochs": 3}
+    runs = grid(l1=[0.0, 0.003], **shared) + grid(l1=0.003, grouped=True, **shared)
     result = train(splits, runs, dtype="float64", certify=False)
     for part in ("train", "validation"):
         losses, costs = (getattr(result.history, f"{part}_{of}")[:, -1] for of in ("loss", "cost"))
         for i, run in enumerate(runs):
             W = result.W[i]
-            added = run.l1 * np.abs(W).sum() + run.l2 * np.sum(W * W)
+            sizes = np.linalg.norm(W, axis=0) if run.grouped else np.abs(W)
+            added = run.l1 * sizes.sum() + run.l2 * np.sum(W * W)
             assert costs[i] - losses[i] == pytest.approx(added, abs=1e-12)
 
 
@@ -116,13 +121,18 @@ def test_a_saved_run_knows_its_l1_and_reruns_to_the_same_bits(
     splits: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("onelayer.report.page.write_report", blank_page)
-    result = train(splits, grid(learning_rate=0.1, l1=[0.0, 0.02], epochs=3))
+    of = {"learning_rate": 0.1, "l1": [0.0, 0.02], "grouped": [False, True], "epochs": 3}
+    result = train(splits, grid(**of))
     result.save(tmp_path / "run")
     again = Result.load(tmp_path / "run")
-    assert [run.l1 for run in again.runs] == [0.0, 0.02]
-    assert [proof.l1 for proof in again.certificates] == [0.0, 0.02]
-    model = again.model(1)
-    assert (model.l1, certify(model, splits)) == (0.02, certify(model, splits, l1=0.02))
+    kinds = [(0.0, False), (0.0, True), (0.02, False), (0.02, True)]
+    assert [(run.l1, run.grouped) for run in again.runs] == kinds
+    proven = [(proof.l1, proof.grouped) for proof in again.certificates]
+    assert proven == [(0.0, False), (0.0, False), *kinds[2:]]
+    np.testing.assert_array_equal(result.W[0], result.W[1])
+    for i, (l1, grouped) in enumerate(kinds):
+        model = again.model(i)
+        assert certify(model, splits) == certify(model, splits, l1=l1, grouped=grouped)
     np.testing.assert_array_equal(train(splits, again.runs).W, result.W)
 
 
@@ -132,16 +142,31 @@ def test_training_resumes_with_the_same_l1_alone(tmp_path: Path, splits: Splits)
     other = [replace(run, l1=0.02, name="") for run in runs]
     with pytest.raises(SaveError, match=re.escape("run 0's l1 was 0.0 and is 0.02")):
         train(splits, other, checkpoint=replace(checkpoint, resume=True))
+    other = [replace(run, grouped=True, name="") for run in runs]
+    with pytest.raises(SaveError, match="run 0's grouped was False and is True"):
+        train(splits, other, checkpoint=replace(checkpoint, resume=True))
+
+
+def test_grouped_training_resumes_to_the_same_bits(tmp_path: Path, splits: Splits) -> None:
+    runs = [
+        Run(0.1, l1=0.01, grouped=True, momentum=0.9, averaging="ema:0.9", epochs=e) for e in (2, 4)
+    ]
+    checkpoint = Checkpoint(tmp_path)
+    train(splits, runs[:1], checkpoint=checkpoint)
+    resumed = train(splits, runs[1:], checkpoint=replace(checkpoint, resume=True))
+    np.testing.assert_array_equal(resumed.W, train(splits, runs[1:]).W)
 
 
 def test_names_and_bad_values() -> None:
     assert Run(0.1, l1=0.01).name == "λ=0, η=0.1, λ₁=0.01"
     with pytest.raises(SettingsError, match=re.escape("l1 (λ₁) must be a finite number, 0 or")):
         Run(0.1, l1=-1.0)
-    with pytest.raises(SettingsError, match="unknown setting 'grouped'"):
-        grid(learning_rate=0.1, l1=0.1, grouped=True)
+    assert Run(0.1, l1=0.01, grouped=True).name == "λ=0, η=0.1, λ₁=0.01, grouped"
+    assert Run(0.1, grouped=True).name == Run(0.1).name
+    with pytest.raises(SettingsError, match="grouped must be true or false"):
+        Run(0.1, l1=0.1, grouped=1)  # type: ignore[arg-type]
     written = to_plain(Run(0.1))
-    del written["l1"]  # as of a run from before there was one
+    del written["l1"], written["grouped"]  # as of a run from before there were any
     assert from_plain(Run, written) == Run(0.1)
 
 
@@ -160,6 +185,13 @@ def test_tables_and_pages_show_l1_and_how_many_weights_are_0(splits: Splits) -> 
     costs = [spec for name, spec in charts.items() if name.startswith("cost-")]
     assert len(costs) == 2  # without a penalty it is the loss
     assert all("loss + λ₁ Σ |W| / nats" in spec for spec in costs)
+    runs = grid(learning_rate=0.1, l1=0.01, grouped=[False, True], epochs=1)
+    both, of_groups = (train(splits, of) for of in (runs, runs[1:]))
+    assert {row[-1].text for row in ranking_table(both).rows} == {"grouped", "not grouped"}
+    assert [result_page(of).sparse for of in (both, of_groups)] == ["both", "grouped"]
+    specs = [str(chart.spec) for chart in result_page(of_groups).charts if "cost" in chart.name]
+    assert len(specs) == 1
+    assert "loss + λ₁ Σ ‖W_d‖ / nats" in specs[0]
     distances = distance_section(records)
     assert distances is not None
     bounds = [row[4].text for row in distances.table.rows]  # type: ignore[union-attr]
@@ -186,11 +218,11 @@ def test_the_command_line_sweeps_l1(
 ) -> None:
     monkeypatch.setattr("onelayer.report.page.write_report", blank_page)
     out = tmp_path / "run"
-    method = ("--lr", "0.1", "--l1", "0,0.01", "--momentum", "0.9", "--epochs", "2")
+    method = ("--lr", "0.1", "--l1", "0,0.01", "--grouped", "--momentum", "0.9", "--epochs", "2")
     words = ("train", "--data", "digits", *method, "--out", str(out))
     code, _, errors = call(*words, capsys=capsys)
     assert code == 0, errors
-    assert [run.l1 for run in Result.load(out).runs] == [0.0, 0.01]
+    assert [(run.l1, run.grouped) for run in Result.load(out).runs] == [(0.0, True), (0.01, True)]
 
 
 def test_digits_with_an_l1_leave_the_black_pixels_out() -> None:

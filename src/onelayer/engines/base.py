@@ -11,7 +11,8 @@ R runs trained together; X (N, D), y (N,), W (R, K, D), b (R, K).
     W ← W − η V, or W ← W − η (g + μ V)           step, or Nesterov's
     W ← W − ℓ z,  V ← V + z                       with λ₁: z in λ₁ ∂ Σ |W| at this new W, so that
                                                   W − ℓ z = prox(W), |W| less ℓ λ₁ where above it,
-                                                  0 elsewhere; ℓ = η, or Nesterov's η (1 + μ)
+                                                  0 elsewhere; ℓ = η, or Nesterov's η (1 + μ);
+                                                  grouped: Σ_d ‖W_:d‖₂ in the place of Σ |W|
     A ← A + α (W − A)                             average of the weights
 
 Rows of many labels have y (N, L) of 0 and 1. The weights are of L classes, or of L runs with one
@@ -94,6 +95,7 @@ class Method:
     Attributes:
         l2: λ ≥ 0, float64.
         l1: λ₁ ≥ 0, float64.
+        grouped: whether λ₁ multiplies Σ_d ‖W_:d‖₂, a norm over the classes of a feature, bool.
         momentum: μ in [0, 1), float64.
         nesterov: whether the step is Nesterov's, bool.
         sigmoid: whether the loss is the mean of K binary cross-entropies, bool; else softmax.
@@ -105,6 +107,7 @@ class Method:
 
     l2: NDArray[np.float64] = field(metadata={"dtype": np.float64})
     l1: NDArray[np.float64] = field(metadata={"dtype": np.float64})
+    grouped: NDArray[np.bool_] = field(metadata={"dtype": np.bool_})
     momentum: NDArray[np.float64] = field(metadata={"dtype": np.float64})
     nesterov: NDArray[np.bool_] = field(metadata={"dtype": np.bool_})
     sigmoid: NDArray[np.bool_] = field(metadata={"dtype": np.bool_})

@@ -115,7 +115,7 @@ class ReferenceTrainer(base.Trainer):
                 gradient = self._gradient(*_read(rows, chosen, self._weights.dtype, flipped))
                 self._take_step(gradient, self._columns(steps.learning_rate[t]))
                 if self._method.l1.any():
-                    self._take_prox(self._columns(self._method.lengths(steps.learning_rate[t])))
+                    self._take_prox(self._method.lengths(steps.learning_rate[t]))
                 if steps.averaging is not None:
                     self._update_average(self._columns(steps.averaging[t]))
 
@@ -165,14 +165,16 @@ class ReferenceTrainer(base.Trainer):
         nesterov = self._columns(self._method.nesterov) != 0
         self._weights -= learning_rate * np.where(nesterov, ahead, velocity)
 
-    def _take_prox(self, length: Floats) -> None:
+    def _take_prox(self, lengths: NDArray[np.float64]) -> None:
         """The proximal step of the penalty; the velocity has the subgradient that it took."""
-        W = self._weights[:, :-1]
-        near = Penalty.of(self._method, self._columns).prox(W, length)
-        if base.VELOCITY in self._slots:
-            moved = np.divide(W - near, length, where=length > 0, out=np.zeros_like(W))
-            self._slots[base.VELOCITY][:, :-1] += moved
-        W[...] = near
+        dtype = self._weights.dtype
+        for run, length in enumerate(lengths.astype(dtype)):
+            of_run = slice(run * self._K, (run + 1) * self._K), slice(None, -1)
+            l1, W = dtype.type(self._method.l1[run]), self._weights[of_run]
+            near = Penalty(0.0, l1, bool(self._method.grouped[run])).prox(W, length)
+            if base.VELOCITY in self._slots and length > 0:
+                self._slots[base.VELOCITY][of_run] += (W - near) / length
+            W[...] = near
 
 
 def _evaluate(rows: Rows, joined: Floats, method: base.Method) -> base.Evaluation:

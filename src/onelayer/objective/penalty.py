@@ -54,7 +54,7 @@ class Penalty:
 
     l2: Any
     l1: Any = 0.0
-    grouped: bool = False
+    grouped: Any = False
     factors: NDArray[np.float64] | None = None
 
     @classmethod
@@ -88,12 +88,14 @@ class Penalty:
         return float((self.limits * self.sizes(W)).sum())
 
     def values(self, W: NDArray[Any]) -> NDArray[np.float64]:
-        """The penalty of each run, for W (R, K, D) and l2 and l1 (R,)."""
+        """The penalty of each run, for W (R, K, D) and l2, l1 and grouped (R,)."""
         squares = np.asarray(self.l2 * squared_norms(W))
         if not np.any(self.l1):
             return squares
-        sizes = np.array([np.abs(of_run).ravel().sum() for of_run in W])
-        return np.asarray(squares + self.l1 * sizes)
+        grouped = np.broadcast_to(self.grouped, len(W)).tolist()
+        of_runs = zip(W, grouped, strict=True)
+        sizes = [Penalty(0.0, 1.0, own).sizes(of_run).ravel().sum() for of_run, own in of_runs]
+        return np.asarray(squares + self.l1 * np.array(sizes))
 
     def terms(self, W: NDArray[Any]) -> NDArray[Any]:
         """λ W² of each entry; `value` is their sum."""

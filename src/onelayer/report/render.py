@@ -106,12 +106,13 @@ class Page:
     facts: tuple[tuple[str, str], ...]
     command: str  # that made it, or ''
     many_labels: bool = False  # whether rows have many labels
-    sparse: str = ""  # "l1" where the cost has λ₁, "grouped" where it groups classes
+    sparse: str = ""  # "l1" where the cost has λ₁, "grouped" where it groups classes, or "both"
 
     @property
     def sparse_words(self) -> str:
         """What λ₁ adds to the cost, to be read aloud."""
         norms = {"l1": "absolute values of W", "grouped": "norms of each feature's weights"}
+        norms["both"] = " or of the ".join(norms.values())
         return f", plus lambda one times the sum of the {norms[self.sparse]}" if self.sparse else ""
 
     @property
@@ -157,8 +158,8 @@ def make_page(
     sizes = [len(scaling.scale) for scaling in scalings]
     scaled = dict.fromkeys(describe_scaling(scaling) for scaling in scalings)
     sparse = ""
-    if isinstance(record, Result) and any(run.l1 for run in record.runs):
-        sparse = "l1"
+    if isinstance(record, Result) and (kinds := {run.grouped for run in record.runs if run.l1}):
+        sparse = "both" if len(kinds) > 1 else "grouped" if kinds == {True} else "l1"
     if isinstance(record, LambdaPath) and record.is_sparse:
         sparse = "grouped" if record.best.settings.get("grouped") else "l1"
     facts = {

@@ -101,7 +101,10 @@ def _curves(result: Result, setting: SettingSummary, anchor: str) -> tuple[Chart
         title = f"{heading}, {setting.name}"
         return line_chart(f"{measure}-{anchor}", title, heading, EPOCHS, axis, curves, zoom=True)
 
-    penalties = "".join([" + λ Σ W²"] * (setting.l2 > 0.0) + [" + λ₁ Σ |W|"] * (setting.l1 > 0.0))
+    norm = "‖W_d‖" if setting.grouped else "|W|"
+    penalties = "".join(
+        [" + λ Σ W²"] * (setting.l2 > 0.0) + [f" + λ₁ Σ {norm}"] * (setting.l1 > 0.0)
+    )
     cost = (chart("cost", f"loss{penalties} / nats"),) if penalties else ()
     return chart("loss", NATS), *cost, chart("accuracy", "share of rows / %", 100.0)
 
@@ -174,11 +177,11 @@ def distance_section(records: Records) -> Section | None:
 
 def measure_distances(result: Result, settings: Sequence[SettingSummary]) -> list[Distance]:
     """How far each setting ended from its optimum, in the order of the result."""
-    optima = {(optimum.l2, optimum.l1): optimum for optimum in result.optima}
+    optima = {(optimum.l2, optimum.l1, optimum.grouped): optimum for optimum in result.optima}
     distances = []
     for setting in settings:
         proofs = [result.certificates[i] for i in setting.counted]
-        best = optima.get((setting.l2, setting.l1))
+        best = optima.get((setting.l2, setting.l1, setting.grouped))
         # A run may end closer to J* than the solver was asked to; it is then not below it.
         above = [max(proof.cost - best.cost, 0.0) for proof in proofs] if best else []
         distances.append(

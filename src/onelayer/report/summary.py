@@ -118,6 +118,7 @@ class SettingSummary:
     learning_rate: float
     l2: float
     l1: float
+    grouped: bool  # whether λ₁ is of the norm of each feature's weights
     kind: str  # what else sets it apart from the other settings
     positions: tuple[int, ...]  # of its runs in the result
     counted: tuple[int, ...]  # of those that the figures are over
@@ -201,6 +202,7 @@ def _summarise_setting(
         learning_rate=setting.learning_rate,
         l2=setting.l2,
         l1=setting.l1,
+        grouped=setting.grouped,
         kind=setting.kind,
         positions=positions,
         counted=tuple(counted),

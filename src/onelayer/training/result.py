@@ -339,6 +339,7 @@ class RankedSetting:
         learning_rate: η.
         l2: λ.
         l1: λ₁.
+        grouped: whether λ₁ is of the norm of each feature's weights.
         batch_size: rows of a batch.
         kind: what else sets it apart from other settings of the result, as in "batch 50,
             standardize"; its name where only that does, empty where η and λ say all.
@@ -356,6 +357,7 @@ class RankedSetting:
     learning_rate: float
     l2: float
     l1: float
+    grouped: bool
     batch_size: int
     kind: str
 
@@ -393,6 +395,7 @@ def _measured(result: Result, positions: list[int], kind: str) -> RankedSetting:
         learning_rate=run.eta,
         l2=run.l2,
         l1=run.l1,
+        grouped=run.l1 > 0.0 and run.grouped,
         batch_size=run.batch,
         kind=kind,
     )

@@ -124,6 +124,8 @@ class Run:
         l1: λ₁ ≥ 0, multiplies Σ |W| in the cost. After each step a proximal one draws every weight
             by η λ₁ towards 0, and to 0 those within it; with momentum V takes in the subgradient
             that it used. Averages are of the weights after it.
+        grouped: whether l1 multiplies Σ_d ‖W_:d‖₂ instead, a norm over the classes of a feature: a
+            feature is then chosen for all classes or for none. Without l1 both are the same.
         momentum: μ in [0, 1).
         nesterov: whether W ← W − η (∂J/∂W + μ V); without momentum both are the same.
         schedule: factor of η as training proceeds: "constant", "cosine", "step:EPOCHS:FACTOR" or
@@ -195,6 +197,12 @@ class Run:
     name: str = ""
     l1: float = _setting(
         0.0, "L1 penalty λ₁ ≥ 0; the cost adds λ₁ Σ |W|.", symbol="λ₁", may_lack=True
+    )
+    grouped: bool = _setting(
+        False,
+        "Let l1 choose each feature for all classes or for none.",
+        words={True: "grouped", False: "not grouped"},
+        may_lack=True,
     )
     momentum: float = _setting(
         0.0, "Momentum μ, 0 ≤ μ < 1.", symbol="μ", expected=BELOW_ONE, below=1
@@ -323,12 +331,16 @@ def spell(runs: Sequence[Run], names: Collection[str]) -> list[str]:
     return [", ".join(words) for words in zip(*columns, strict=True)] or [""] * len(runs)
 
 
+# Settings that say nothing where another has its default.
+PARTS_OF = {"nesterov": "momentum", "grouped": "l1"}
+
+
 def changed(runs: Iterable[Run]) -> set[str]:
     """The settings that are not the default in a run, of those that names say on their own."""
     skipped = {"seed", *FIRST_WORDS}
     own = [n for n, known in HYPERPARAMETERS.items() if not known.silent and n not in skipped]
     found = {name for run in runs for name in own if getattr(run, name) != DEFAULTS[name]}
-    return found if "momentum" in found else found - {"nesterov"}
+    return found - {name for name, of in PARTS_OF.items() if of not in found}
 
 
 def differing(runs: Iterable[Run]) -> list[str]:

@@ -118,6 +118,8 @@ class Descent:
         self._held = held if method.no_intercept.any() else None
         self._decays, self._looks_ahead = bool(method.l2.any()), bool(method.nesterov.any())
         self._thresholds = bool(method.l1.any())
+        grouped = method.grouped & (method.l1 > 0.0)
+        self._grouped = self.of_runs(grouped) != 0 if grouped.any() else None
 
     @property
     def plain(self) -> bool:
@@ -235,6 +237,10 @@ class Descent:
             return
         W = self._by_run(self.W)[:, :, : self.features]
         moved = W.clamp(-rates.threshold, rates.threshold)
+        if self._grouped is not None:
+            norms = W.square().sum(1, keepdim=True).sqrt_()
+            share = torch.where(norms <= rates.threshold, 1.0, rates.threshold / norms)
+            moved = torch.where(self._grouped, W * share, moved)
         W.sub_(moved)
         if VELOCITY in self._slots:
             V = self._by_run(self._slots[VELOCITY])[:, :, : self.features]
