@@ -17,6 +17,8 @@ from PIL import Image
 
 from onelayer import Model, compare, grid, load, solve, train
 from onelayer.cli.models import open_model
+from onelayer.model.calibration import Calibration
+from onelayer.solver import Path as LambdaPath
 from onelayer.training.result import Result
 from onelayer.training.run_folder import save_records
 from tests.cli.conftest import Command
@@ -273,10 +275,15 @@ def test_calibrate_writes_a_model_whose_probabilities_are_better(run: Command) -
     expected = open_model("runs/solve").model.calibrate(load("digits"))
     assert f"T = {expected.temperature:.4g} on 397 rows: log loss" in out
     assert (Model.load("c.safetensors").W == expected.W).all()
+    assert out.endswith("page: runs/solve/report.html\n")
+    [of] = LambdaPath.load("runs/solve").calibrations
+    assert of == Calibration.of(expected, "λ=0.1", "c.safetensors")
     code, out, err = run("evaluate", "c.safetensors", "--data", "digits")
     assert (code, "ECE before" in out) == (0, True), err
     told = json.loads(run("calibrate", "runs/solve", "d.safetensors", "--json")[1])
     assert told["temperature"] == expected.temperature
+    assert run("calibrate", "c.safetensors", "f.safetensors")[1].endswith("model: f.safetensors\n")
+    assert [of.file for of in LambdaPath.load("runs/solve").calibrations] == ["d.safetensors"]
     for wrong, words in (
         (("runs/solve", "e.safetensors", "--on", "train"), "--on must be one of test, validation"),
         (("runs/solve", "e.onnx"), "e.onnx is no model file: give NAME.safetensors, and export"),

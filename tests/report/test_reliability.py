@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 
 from onelayer.data import load
+from onelayer.model.calibration import Calibration
 from onelayer.report.page import result_page
+from onelayer.report.path_page import path_page
 from onelayer.training.loop import train
 from onelayer.training.result import Result
 from onelayer.training.run import Run
 from onelayer.training.run_folder import save_records
+from tests.report.made_paths import make_path
 from tests.report.made_results import make_reliability, make_result
 
 
@@ -51,3 +54,19 @@ def test_a_sweep_shows_the_best_setting_alone_and_nothing_recorded_shows_none() 
     assert section is not None
     assert section.charts[0].legend == ()
     assert section.text[0].count(" % for ") == 1
+
+
+def test_pages_show_the_temperature_and_what_it_changed(four_settings: Result) -> None:
+    assert result_page(four_settings).section("calibration") is None
+    of = Calibration("λ=0.1", "c.safetensors", 0.5, "digits", 1397, 0.75, 0.5, 0.25, 0.03125)
+    for page in (
+        result_page(replace(four_settings, calibrations=(of,))),
+        path_page(replace(make_path(), calibrations=(of,))),
+    ):
+        section = page.section("calibration")
+        assert section is not None
+        assert section.text[0].startswith("The scores of λ=0.1 are divided by T = 0.5, ")
+        assert section.table is not None
+        [row] = section.table.rows
+        shown = ["λ=0.1", "1,397", "0.5", "0.7500", "0.5000", "25.00", "3.12", "c.safetensors"]
+        assert [cell.text for cell in row] == shown

@@ -16,17 +16,18 @@ from onelayer.cli import options as opt
 from onelayer.cli import output
 from onelayer.cli.app import OptionGroup, command
 from onelayer.cli.config import is_given
-from onelayer.errors import SettingsError, require_whole
+from onelayer.errors import SaveError, SettingsError, require_whole
 from onelayer.files.atomic import is_stream
-from onelayer.files.manifest import read_manifest
+from onelayer.files.manifest import PAGE_FILE, read_manifest
 from onelayer.model import Model
 from onelayer.model import compare as comparing
+from onelayer.model.calibration import Calibration
 from onelayer.model.metrics import metric_of, metrics_of
 from onelayer.model.predictions import check_output, read_rows, write_predictions
 from onelayer.report import model_tables
 from onelayer.report.render import write_templates
 from onelayer.solver import Path as LambdaPath
-from onelayer.training.run_folder import load_any
+from onelayer.training.run_folder import add_calibration, load_any
 from onelayer.training.suite import Suite
 
 PARTS = ("test", "validation", "train")
@@ -313,7 +314,7 @@ def calibrate(
 
     The temperature T of softmax(s / T) is the one of the lowest log loss on rows that the model was
     not trained on. It is part of the weights that are saved, so evaluate, predict and export use
-    it; no label changes.
+    it; no label changes. The page of a run folder shows what it changed.
 
     Examples:
         onelayer calibrate runs/train calibrated.safetensors
@@ -337,12 +338,27 @@ def calibrate(
     rows = opt.rows_for(context, data, chosen, on, trust=trust)
     calibrated = chosen.model.calibrate(rows, engine)
     calibrated.save(out)
+    page = _drawn_page(chosen, Calibration.of(calibrated, chosen.name, out.name))
     if json:
         settings = calibrated.settings
         output.print_json({name: settings[name] for name in ("temperature", "calibration")})
         return
     output.print_line(model_tables.calibration_words(calibrated))
     output.print_line(f"model: {out}")
+    if page:
+        output.print_line(f"page: {page}")
+
+
+def _drawn_page(chosen: ChosenModel, calibration: Calibration) -> Path | None:
+    """The page of the model's run folder, drawn anew with its calibration; None without one."""
+    if chosen.folder is None:
+        return None
+    try:
+        draws = add_calibration(chosen.folder, calibration)
+    except SaveError as error:  # such as of a folder that is only read: the model is written
+        output.note(str(error))
+        return None
+    return chosen.folder / PAGE_FILE if draws else None
 
 
 @command("Models")

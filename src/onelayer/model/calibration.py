@@ -18,7 +18,7 @@ Source: Guo, Pleiss, Sun & Weinberger (2017), On calibration of modern neural ne
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,6 +49,40 @@ class Temperature(NamedTuple):
     high: float
     loss: float  # nats
     gap: float  # bound on loss − the lowest, nats
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What a temperature changed for one model of a run, on the rows that gave it.
+
+    Attributes:
+        model: which model of the run.
+        file: name of the model file that has the temperature.
+        temperature: T.
+        data: name of the data.
+        rows: how many rows.
+        loss_before: log loss of the model as it was trained, nats.
+        loss: log loss with T.
+        error_before: expected calibration error of the model as it was trained.
+        error: expected calibration error with T.
+    """
+
+    model: str
+    file: str
+    temperature: float
+    data: str
+    rows: int
+    loss_before: float
+    loss: float
+    error_before: float
+    error: float
+
+    @classmethod
+    def of(cls, calibrated: Model, name: str, file: str) -> Calibration:
+        """That of a model that `Model.calibrate` gave."""
+        of = calibrated.settings["calibration"]
+        figures = (*of["log_loss"], *of["calibration_error"])
+        return cls(name, file, calibrated.temperature, of["data"], of["rows"], *figures)
 
 
 def fit_temperature(S: Float64, y: NDArray[np.int64], weights: Float64 | None) -> Temperature:

@@ -16,6 +16,7 @@ from onelayer.report.path_page import path_page
 from onelayer.report.render import TEMPLATES, Page, Section, make_page, write_page
 from onelayer.report.selection import best_section
 from onelayer.report.settings import (
+    calibration_section,
     confusion_section,
     distance_section,
     mistakes_section,
@@ -205,6 +206,7 @@ SECTIONS: tuple[Callable[[Records], Section | None], ...] = (
     confusion_section,
     confident_section,
     reliability_section,
+    lambda records: calibration_section(records.result.calibrations),
     settings_section,
     gradient_section,
 )

@@ -13,7 +13,7 @@ from onelayer.model.metrics import Metric
 from onelayer.report.chart import Axis, Chart, Curve, Level, Marks, is_wide, l2_axis, line_chart
 from onelayer.report.model_tables import feature_name
 from onelayer.report.render import TEMPLATES, Page, Section, make_page
-from onelayer.report.settings import mistakes_section, weights_section
+from onelayer.report.settings import calibration_section, mistakes_section, weights_section
 from onelayer.report.summary import (
     Estimate,
     PathLine,
@@ -178,6 +178,7 @@ SECTIONS: tuple[Callable[[PathFigures], Section | None], ...] = (
     templates_section,
     lambda figures: weights_section(figures.path.best, figures.chosen_name),
     lambda f: mistakes_section(f.path.mistakes, f.path.data, f.chosen_name),
+    lambda figures: calibration_section(figures.path.calibrations),
     table_section,
 )
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onelayer.data.dataset import DataCard
+from onelayer.model.calibration import Calibration
 from onelayer.model.certificate import Certificate
 from onelayer.model.evaluation import Mistakes, pairs_of
 from onelayer.model.model import Model
@@ -333,6 +334,49 @@ def reliability_section(records: Records) -> Section | None:
         ),
         charts=(chart,),
         note="Test rows in bins of the confidence of their prediction, one run of each setting.",
+    )
+
+
+CALIBRATION_COLUMNS: tuple[Column | str, ...] = (
+    Column("model", words=True),
+    *("rows", "T"),
+    *(Column(name, group="log loss / nats") for name in ("before", "after")),
+    *(Column(name, group="calibration error / %") for name in ("before", "after")),
+    Column("file", words=True),
+)
+
+
+def calibration_section(calibrations: Sequence[Calibration]) -> Section | None:
+    """The temperatures of a run's models, and what each changed; None where there are none."""
+    if not calibrations:
+        return None
+    heading, number = "Calibration", summary.number
+    rows = [
+        [
+            of.model,
+            f"{of.rows:,}",
+            f"{of.temperature:.4g}",
+            f"{of.loss_before:.4f}",
+            f"{of.loss:.4f}",
+            number(100 * of.error_before),
+            number(100 * of.error),
+            of.file,
+        ]
+        for of in calibrations
+    ]
+    sentences = [
+        f"The scores of {of.model} are divided by T = {of.temperature:.4g}, the temperature of the "
+        f"lowest log loss on {of.rows:,} rows that it was not trained on: from "
+        f"{of.loss_before:.4f} to {of.loss:.4f} nats, and the calibration error from "
+        f"{number(100 * of.error_before)} to {number(100 * of.error)} %."
+        for of in calibrations[:MOST_NAMED]
+    ]
+    return Section(
+        anchor="calibration",
+        heading=heading,
+        text=(" ".join(sentences),),
+        table=make_table(f"{heading} by a temperature", CALIBRATION_COLUMNS, rows),
+        note="Labels stay the same. Other figures of this page are of the weights before.",
     )
 
 

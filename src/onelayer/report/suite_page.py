@@ -24,7 +24,7 @@ from onelayer.report.chart import (
 )
 from onelayer.report.render import Page, Section, make_page
 from onelayer.report.selection import ramp_of
-from onelayer.report.settings import weights_section
+from onelayer.report.settings import calibration_section, weights_section
 from onelayer.report.summary import Estimate, plural, scores_of
 from onelayer.report.tables import (
     baseline_table,
@@ -344,6 +344,7 @@ SECTIONS: tuple[Callable[[SuiteFigures], Section | None], ...] = (
     paths_section,
     table_section,
     baselines_section,
+    lambda figures: calibration_section(figures.suite.calibrations),
     strongest_section,
 )
 

@@ -40,6 +40,7 @@ from onelayer.errors import SettingsError, as_values, is_number, one_line, plain
 from onelayer.files.provenance import Command
 from onelayer.files.records import MAY_LACK, MaybeNone
 from onelayer.files.saved import Saved
+from onelayer.model.calibration import Calibration
 from onelayer.model.evaluation import Mistakes
 from onelayer.model.metrics import Measurement
 from onelayer.model.model import Model
@@ -104,6 +105,7 @@ class Path(Saved):
             with an interval of whole groups.
         refitted: a model of the chosen λ fitted to the training and validation rows, with its
             certificate, which `best` and `test` then are; None where it was not asked for.
+        calibrations: of the models that `onelayer calibrate` wrote for this run folder.
 
     Example:
         >>> import onelayer as ol
@@ -129,6 +131,7 @@ class Path(Saved):
     mistakes: Mistakes | None = field(default=None, metadata=MAY_LACK)
     test_metrics: tuple[Measurement, ...] = field(default=(), metadata=MAY_LACK)
     refitted: Model | None = field(default=None, metadata=MAY_LACK)
+    calibrations: tuple[Calibration, ...] = field(default=(), metadata=MAY_LACK)
 
     @classmethod
     def of_optima(

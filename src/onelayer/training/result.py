@@ -21,6 +21,7 @@ from onelayer.errors import SettingsError
 from onelayer.files.provenance import Command
 from onelayer.files.records import MAY_LACK
 from onelayer.files.saved import Saved
+from onelayer.model.calibration import Calibration
 from onelayer.model.certificate import Certificate
 from onelayer.model.evaluation import Mistakes, Reliability
 from onelayer.model.intervals import wilson_interval
@@ -141,6 +142,7 @@ class Result(Saved):
         class_weight: "balanced", or weights of classes in the cost, by name; None for none.
         test_scores: of each run on test rows that have weights, R of them; empty where they have
             none, and `confusion` says all.
+        calibrations: of the models that `onelayer calibrate` wrote for this run folder.
 
     Example:
         >>> import onelayer as ol
@@ -177,6 +179,7 @@ class Result(Saved):
     validation_scores: Float64 | None = field(default=None, metadata=MAY_LACK)
     class_weight: Mapping[str, float] | str | None = field(default=None, metadata=MAY_LACK)
     test_scores: tuple[Score, ...] = field(default=(), metadata=MAY_LACK)
+    calibrations: tuple[Calibration, ...] = field(default=(), metadata=MAY_LACK)
 
     def scaling_of(self, position: int) -> Scaling:
         """The affine map that the weights of a run expect of their features."""

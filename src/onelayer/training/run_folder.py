@@ -29,6 +29,7 @@ from onelayer.files.manifest import (
     HELD_OUT_FILE,
     HISTORY_FILE,
     MANIFEST_FILE,
+    PAGE_FILE,
     PATH_FILE,
     RECORDS,
     SETTINGS_FILE,
@@ -42,6 +43,7 @@ from onelayer.files.provenance import Command
 from onelayer.files.records import Arrays, check_sizes, from_plain, read_json, to_plain, write_json
 from onelayer.files.saved import Saved
 from onelayer.files.tensors import unseal, write_sealed
+from onelayer.model.calibration import Calibration
 from onelayer.model.certificate import Certificate
 from onelayer.model.evaluation import Mistakes
 from onelayer.solver.selection import Score
@@ -147,6 +149,23 @@ def draw_page(record: Saved, folder: Path | str) -> None:
             f"the page of {folder} could not be drawn ({reason}). The run is saved; to draw its "
             f"page: onelayer report {shlex.quote(str(folder))}"
         ) from error
+
+
+def add_calibration(folder: Path, calibration: Calibration) -> bool:
+    """Add to a run folder what calibrates a model of it; return whether its page was drawn anew.
+
+    It takes the place of an earlier one of the same model. A folder without a page gets none.
+    """
+    with writing(folder):
+        settings = _read_settings(_read_run(folder, (SETTINGS_FILE,))[SETTINGS_FILE])
+        others = (of for of in settings.get("calibrations", ()) if of["model"] != calibration.model)
+        settings["calibrations"] = [*others, to_plain(calibration)]
+        with staged_folder(folder, keeps=lambda name: name != SETTINGS_FILE) as staging:
+            _write_settings(settings, staging)
+    manifest = read_manifest(folder)
+    if has_page := manifest is not None and PAGE_FILE in manifest.files:
+        draw_page(load_any(folder), folder)
+    return has_page
 
 
 def load_records(kind: type[S], folder: Path | str) -> S:
@@ -350,6 +369,10 @@ def _write_records(record: Saved, folder: Path) -> None:
     for name, columns in _tables(record).items():
         with (folder / name).open("wb") as file:  # pyarrow opens no names that are not UTF-8
             pq.write_table(pa.table(columns), file)
+    _write_settings(settings, folder)
+
+
+def _write_settings(settings: Mapping[str, Any], folder: Path) -> None:
     (folder / SETTINGS_FILE).write_text(write_json(settings, indent=2) + "\n", encoding="utf-8")
 
 

@@ -25,6 +25,7 @@ from onelayer.files.manifest import CHECKPOINTS, own_checkpoints
 from onelayer.files.provenance import Command
 from onelayer.files.records import MAY_LACK
 from onelayer.files.saved import Saved
+from onelayer.model.calibration import Calibration
 from onelayer.model.certificate import Certificate
 from onelayer.model.intervals import Z95
 from onelayer.model.metrics import Measurement, Metric, metric_of
@@ -280,6 +281,7 @@ class Suite(Saved):
         environment: engine, library versions, processor, threads.
         command: the command line that made it; None when it was made from Python.
         interrupted: whether Ctrl-C ended it.
+        calibrations: of the models that `onelayer calibrate` wrote for this run folder.
 
     Example:
         >>> import numpy as np, onelayer as ol
@@ -300,6 +302,7 @@ class Suite(Saved):
     environment: Mapping[str, str] = field(default_factory=dict)
     command: Command | None = None
     interrupted: bool = False
+    calibrations: tuple[Calibration, ...] = field(default=(), metadata=MAY_LACK)
 
     def __getitem__(self, name: str) -> Head:
         """The head of the feature set of that name."""
