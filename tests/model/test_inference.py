@@ -15,6 +15,7 @@ from sklearn.datasets import load_iris, load_wine
 import onelayer as ol
 from onelayer.data import Dataset
 from onelayer.model import inference
+from onelayer.model.intervals import row_counts
 from tests.oracle import numerical_gradient
 
 Float64 = NDArray[np.float64]
@@ -440,6 +441,23 @@ def test_what_has_no_finite_optimum_has_no_errors(
     with pytest.raises(ol.SettingsError, match=words):
         ol.solve(rows, l2=0).inference(rows, errors=errors)
     assert np.isfinite(ol.solve(rows, l2=0.01, tol=1e-9).inference(rows).standard_errors).all()
+
+
+def test_resamples_that_one_feature_separates_are_left_out_and_counted() -> None:
+    rows, rng = simulated(300, 12), np.random.default_rng(0)
+    some = [*np.flatnonzero(rows.y == 1)[:4], *np.flatnonzero(rows.y == 0)[:2]]
+    dummy = np.isin(np.arange(300), some)
+    X = np.column_stack([rows.X, dummy, rng.normal(size=300)])
+    rows = Dataset(X, rows.y, rows.class_names, feature_names=("u", "v", "dummy", "w"))
+    found = ol.solve(rows, l2=0, tol=1e-10).inference(rows, errors="bootstrap", resamples=200)
+    drawn = [count[dummy] for count in row_counts(rows.y, None, 200, 0)[3]]
+    of_class = rows.y[dummy]
+    none = sum(not count.any() for count in drawn)
+    one = sum(len({*of_class[count > 0]}) == 1 for count in drawn)
+    assert one > 20
+    assert f"; {one + none} of 200 resamples without an optimum left out" in found.meaning
+    assert f"(in {one} 'dummy' separates classes alone" in found.meaning
+    assert found.standard_errors.max() < 2.0  # 5 with the others
 
 
 def test_weights_from_elsewhere_that_are_right_of_every_row_are_separated() -> None:

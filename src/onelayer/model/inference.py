@@ -22,7 +22,7 @@ generalized linear models.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import import_module
@@ -63,6 +63,9 @@ COPIES, MEMORY_PART = 4, 0.5
 
 # A Hessian of no more bytes is computed before a bootstrap, to see whether there is an optimum.
 FEW_BYTES = 64 << 20
+
+# Features that are named of those that leave resamples of a bootstrap without an optimum.
+MOST_LONE = 3
 
 # 1 − R² of a feature with those before it that is rounding: they are linearly dependent.
 DEPENDENT = 1e-10
@@ -403,6 +406,7 @@ def infer(
         deviations = _own_units(model, mean, values).std(axis=0, ddof=1)
         if refits.left_out:
             meaning += f"; {refits.left_out} of {resamples} resamples without an optimum left out"
+            meaning += _lone_words(model, refits.lone)
     return Inference(
         errors=kind,
         class_names=tuple(model.class_names[k] for k in kept),
@@ -422,6 +426,18 @@ def infer(
         _covariance=covariance,
         _draws=draws,
     )
+
+
+def _lone_words(model: Model, lone: Mapping[Any, int]) -> str:
+    """Which features alone leave how many resamples without an optimum; "" where none does."""
+    names, parts = _term_names(model)[-model.features :], []
+    for verb, is_constant in (("separates classes alone", False), ("is constant", True)):
+        counts = {of.feature: count for of, count in lone.items() if of.is_constant == is_constant}
+        if counts:
+            most = sorted(counts, key=lambda feature: -counts[feature])[:MOST_LONE]
+            named = " or ".join([repr(names[d]) for d in most] + ["…"] * (len(counts) > len(most)))
+            parts.append(f"in {sum(counts.values())} {named} {verb}")
+    return f" ({', '.join(parts)})" * bool(parts)
 
 
 def _term_names(model: Model) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ the Bootstrap.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
@@ -21,6 +22,7 @@ from onelayer.model.intervals import row_counts
 from onelayer.objective.penalty import Penalty
 from onelayer.solver.many_labels import LabelSolver
 from onelayer.solver.newton import choose_preconditioner
+from onelayer.solver.separation import LoneFeature, find_lone_feature
 from onelayer.solver.solver import Optimum, Solver, Target
 
 Float64 = NDArray[np.float64]
@@ -46,7 +48,8 @@ class Refits(NamedTuple):
     units: int  # rows or groups that are drawn
     freedom: int
     draws: Float64  # W and b of each refit, (B, K, D + 1)
-    left_out: int  # resamples whose classes can be separated, with λ = 0
+    left_out: int  # resamples without one finite optimum, with λ = 0
+    lone: Counter[LoneFeature]  # features that alone are why, of some of them
     apart: float  # the model's distance from the optimum, in standard errors, at most
     separated: bool  # whether the rows themselves are
 
@@ -98,24 +101,30 @@ def refit_resamples(
     apart = float(np.sqrt(2.0 * mass * max(excess, 0.0)))
     labels = np.zeros(rows.count, np.int64) if of_labels else rows.labels
     kind, units, freedom, counts = row_counts(labels, member, resamples, seed)
-    draws, left_out = [], 0
-    if apart <= far and not best.separated:
+    draws, left_out, lone = [], 0, Counter[LoneFeature]()
+    separated = bool(best.separated)
+    if l2 == 0.0 and (feature := find_lone_feature(rows, K)) is not None:
+        separated |= not feature.is_constant
+    if apart <= far and not separated:
         for done, count in enumerate(counts, 1):
             index = np.flatnonzero(count)
             own = np.ones(len(count)) if rows.weights is None else rows.weights
             drawn = replace(rows, index=index, weights=count * own)
             frequencies = drawn.class_frequencies(K)
             lacks = (frequencies <= 0.0) | ((frequencies >= 1.0) & of_labels)
-            found = None if lacks.any() else refit(drawn, tol)
+            alone = find_lone_feature(drawn, K) if l2 == 0.0 and not lacks.any() else None
+            found = None if lacks.any() or alone else refit(drawn, tol)
             if found is None or found.separated:
                 left_out += 1
+                lone.update([alone] if alone else [])
             else:
                 draws.append(np.column_stack([found.W.astype(np.float64) / scales, found.b]))
             if on_progress is not None:
                 on_progress(Resampled(done, resamples))
         if len(draws) < resamples / 2:
             raise OnelayerError(
-                f"of {resamples} resamples {left_out} lack a class or have classes that can be "
-                "separated, too many for intervals; solve with λ > 0, or give more rows."
+                f"of {resamples} resamples {left_out} lack a class, or have a constant feature or "
+                "classes that can be separated, too many for intervals; solve with λ > 0, or give "
+                "more rows."
             )
-    return Refits(kind, units, freedom, np.array(draws), left_out, apart, bool(best.separated))
+    return Refits(kind, units, freedom, np.array(draws), left_out, lone, apart, separated)
