@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
 
 from onelayer import Model, SoftmaxClassifier, certify, solve, solve_path, split
 from onelayer.data.dataset import Dataset
@@ -21,7 +22,7 @@ from onelayer.solver import free
 from onelayer.solver.certificate import certify_weights
 from onelayer.solver.path import largest_l2
 from onelayer.solver.reduction import Solvers
-from onelayer.solver.solver import Target
+from onelayer.solver.solver import Target, describe_solution
 from tests.solver.oracle import METHODS, make_problem, take_method
 
 Float64 = NDArray[np.float64]
@@ -48,6 +49,24 @@ def test_weights_under_a_factor_are_those_of_a_feature_in_other_units(
     other = solve(replace(data, X=data.X / units), l2=0.01, tol=1e-10, scaling="none")
     assert model.status == "optimal"
     np.testing.assert_allclose(model.W * units, other.W, atol=1e-4)
+
+
+@pytest.mark.parametrize("penalty", [{"l2": 0.1}, {"l1": 0.02}, {"l1": 0.02, "grouped": True}])
+def test_classes_that_free_features_separate_are_named(penalty: dict[str, Any]) -> None:
+    rng, age = np.random.default_rng(0), np.linspace(-1.0, 1.0, 120)
+    X = np.column_stack([age, rng.normal(size=(120, 2))])
+    y = (age > 0.4).astype(np.int64)
+    y[:60] = 2 * rng.integers(0, 2, 60)  # two classes that age does not tell apart
+    data = Dataset(X, y, ("low", "high", "mixed"), feature_names=("age", "a", "b"))
+    model = solve(data, penalty_factors={"age": 0}, **penalty)
+    assert model.settings["separated"] == [["high"]]
+    words = "the rows of high can be separated from the others by features without a penalty"
+    assert words in describe_solution(model)
+    numbered = words.replace("high", "1")
+    with pytest.warns(ConvergenceWarning, match=f"^{numbered}, so coef_ grows without end"):
+        SoftmaxClassifier(0.1, penalty_factors=[0, 1, 1]).fit(X, y)
+    for factors in ({"age": 0.001}, {"a": 0}):
+        assert "separated" not in solve(data, penalty_factors=factors, **penalty).settings
 
 
 @pytest.mark.parametrize("method", METHODS)

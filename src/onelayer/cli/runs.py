@@ -207,7 +207,9 @@ def _notes(record: Result | solver.Path | Suite) -> list[str]:
         return [
             describe_solution(model)
             for model in record.models
-            if model.status != "optimal" or not model.require_certificate().is_bound
+            if model.status != "optimal"
+            or model.settings.get("separated")
+            or not model.require_certificate().is_bound
         ]
     notes = list[str]()
     messages = [o.message for o in record.outcomes if o.message and o.status != "interrupted"]

@@ -74,9 +74,13 @@ def warn_unless_optimal(optimum: Optimum, labels: NDArray[Any]) -> None:
     """Warn when the gap that was asked for was not reached, and when there is no optimum."""
     if optimum.separated:
         groups = [[labels[k] for k in group] for group in optimum.separated]
-        words = separation_words(groups, len(labels))
+        words = f"with l2=0 {separation_words(groups, len(labels))}"
+        remedy = "set l2 above 0"
+        if optimum.certificate.is_bound:
+            words = f"{separation_words(groups, len(labels))} by features without a penalty"
+            remedy = "set their penalty_factors above 0"
         warnings.warn(
-            f"with l2=0 {words}, so coef_ grows without end and has no optimum; set l2 above 0.",
+            f"{words}, so coef_ grows without end and has no optimum; {remedy}.",
             ConvergenceWarning,
             stacklevel=3,
         )

@@ -146,15 +146,11 @@ class FreeFit:
 
 def fit_free(rows: Rows, S: Float64, W: Float64, b: Float64) -> FreeFit:
     """Find the best free weights W (K, u) and bias from these, beside the others' scores (N, K)."""
-    free, weights = free_features(rows), rows.row_weights
-    check_free(len(free), len(b))
+    sub = replace(free_rows(rows), score_offsets=S)
+    free, weights = sub.X.shape[1], sub.weights
+    check_free(free, len(b))
     fractions = np.full(rows.count, 1.0 / rows.count) if weights is None else weights / rows.mass
-    sub = replace(
-        rows, X=_stored(rows, free), y=rows.labels, scale=rows.scale[free],
-        offset=rows.offset[free], index=None, weights=weights, score_offsets=S,
-        penalty_factors=None,
-    )  # fmt: skip
-    mean = fractions @ sub.scaled() if rows.intercept else np.zeros(len(free))
+    mean = fractions @ sub.scaled() if rows.intercept else np.zeros(free)
     sub = replace(sub, offset=sub.offset - mean)
     held = DenseRows(sub, np.ones(len(b), np.bool_), "float64")
     with one_blas_thread():
@@ -164,6 +160,16 @@ def fit_free(rows: Rows, S: Float64, W: Float64, b: Float64) -> FreeFit:
         change, left = _correction(held, point, np.exp(logs), fractions)
     b = at[:, -1] - at[:, :-1] @ mean
     return FreeFit(at[:, :-1], b, point.cost, point.gradient[:, -1], logs, change, left, fractions)
+
+
+def free_rows(rows: Rows) -> Rows:
+    """The free features alone of the rows that a full pass visits, in memory, without offsets."""
+    free = free_features(rows)
+    return replace(
+        rows, X=_stored(rows, free), y=rows.labels, scale=rows.scale[free],
+        offset=rows.offset[free], index=None, weights=rows.row_weights, score_offsets=None,
+        penalty_factors=None,
+    )  # fmt: skip
 
 
 def read_columns(rows: Rows, features: NDArray[np.int64]) -> Float64:

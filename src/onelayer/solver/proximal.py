@@ -46,6 +46,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -65,7 +66,15 @@ from onelayer.solver.free import fit_free, free_features, read_columns
 from onelayer.solver.linalg import inner, norm, one_blas_thread
 from onelayer.solver.losses import BIAS_RESIDUAL, Fit, Losses, nearest_dual, softplus
 from onelayer.solver.reduction import AnySolver, Solvers
-from onelayer.solver.solver import Optimum, Progress, SolverState, Status, Target, first_bias
+from onelayer.solver.solver import (
+    Optimum,
+    Progress,
+    SolverState,
+    Status,
+    Target,
+    first_bias,
+    separated_by_free,
+)
 from onelayer.solver.steps import Acceleration, is_joint, shared_part, step_length
 
 Float64 = NDArray[np.float64]
@@ -248,16 +257,25 @@ class ProximalSolver:
         """Solve for one λ₁ > 0; Ctrl-C ends the search and gives what was found, certified."""
         started, self._passes = time.perf_counter(), 0
         penalty = self._penalty(target)
+        separated: tuple[tuple[int, ...], ...] = ()
         with one_blas_thread():
             try:
                 status, proof = self._search(target, penalty)
+                separated = self._separated_by_free
             except KeyboardInterrupt:
                 status, proof = "interrupted", self._prove(penalty, BIAS_RESIDUAL)
         self._last_l1 = target.l1
         check_mapped(self._given.X)
         W, b = self._weights()
         certificate, seconds = self._certificate(target, proof), time.perf_counter() - started
-        return Optimum(W, b, certificate, status, max(self._passes, 1), seconds, target.tol)
+        passes = max(self._passes, 1)
+        return Optimum(W, b, certificate, status, passes, seconds, target.tol, separated)
+
+    @cached_property
+    def _separated_by_free(self) -> tuple[tuple[int, ...], ...]:
+        if not self._given.has_free:
+            return ()
+        return separated_by_free(self._engine, self._given, len(self._present))
 
     def certify(self, W: Float64, b: Float64, penalty: Penalty) -> Certified:
         """Certificates of (W, b), and of W with the best bias: two passes, and one for the cost."""

@@ -53,7 +53,7 @@ from onelayer.solver.certificate import (
     passes_of,
 )
 from onelayer.solver.dual import MIN_ASCENT, ascend, is_wide
-from onelayer.solver.free import FreeProof, prove_with_free
+from onelayer.solver.free import FreeProof, free_rows, prove_with_free
 from onelayer.solver.lbfgs import Descent, Memory, Pair, Point, Preconditioner, descend
 from onelayer.solver.linalg import inner, matvec, norm, one_blas_thread
 from onelayer.solver.newton import (
@@ -132,7 +132,8 @@ class Optimum:
     passes: int  # over the rows, those of the certificate too
     seconds: float
     tol: float  # the relative gap that was asked for
-    separated: tuple[tuple[int, ...], ...] = ()  # of λ = 0: classes that planes part from the rest
+    # Classes that planes of features without a penalty, all where λ = 0, part from the rest.
+    separated: tuple[tuple[int, ...], ...] = ()
     constant: tuple[int, ...] = ()  # of many labels a row those that no row or every row has
 
     @property
@@ -180,6 +181,11 @@ def describe_solution(solved: Optimum | Model) -> str:
     groups = solved.settings.get("separated", ()) if isinstance(solved, Model) else solved.separated
     if groups:
         words = separation_words(groups, len(solved.W))
+        if certificate.is_bound:
+            return (
+                f"{reached}; {words} by features without a penalty, so their weights grow without "
+                "end and have no optimum; give those a small factor, such as 1e-4"
+            )
         reached += f"; {words}, so W grows without end and has no optimum"
     constant = solved.settings.get("constant_labels", ()) if isinstance(solved, Model) else ()
     if constant:
@@ -414,6 +420,8 @@ class Solver:
                 status, certified = self._search()
                 if target.l2 == 0.0 and find_separated:
                     separated = self._separated(certified.bias)
+                elif self._rows.has_free:
+                    separated = self._separated_by_free
             except KeyboardInterrupt:
                 status = "interrupted"
                 certified = self._certify(self._search_from(self._evaluate(self._at)))
@@ -453,6 +461,10 @@ class Solver:
                 groups.pop()  # of two, it is what the other is separated from
             groups = [group for group in groups if self._is_separable(group)]
         return tuple(tuple(group.tolist()) for group in groups)
+
+    @cached_property
+    def _separated_by_free(self) -> tuple[tuple[int, ...], ...]:
+        return separated_by_free(self._engine, self._rows, len(self._cold))
 
     def _is_separable(self, group: NDArray[np.int64]) -> bool:
         y = np.isin(self._rows.y, group).astype(np.int64)
@@ -845,6 +857,13 @@ def entropy(frequencies: Float64) -> float:
     """−Σ π log π of class frequencies π, nats: J at W = 0 and the best bias for it."""
     present = frequencies[frequencies > 0.0]
     return float(-np.sum(present * np.log(present)))
+
+
+def separated_by_free(engine: Engine, rows: Rows, classes: int) -> tuple[tuple[int, ...], ...]:
+    """Groups of classes that hyperplanes of the features without a penalty part from all others."""
+    rows = free_rows(rows)
+    solver = Solver(engine, rows, classes, choose_preconditioner(engine, rows, classes))
+    return solver.solve(Target(0.0, tol=1e-8)).completed().separated
 
 
 def _slope(penalty: Penalty, at: Float64) -> Float64:
