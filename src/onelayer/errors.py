@@ -146,8 +146,17 @@ def require_bool(name: str, value: Any) -> None:
 
 
 def plain(value: Any) -> Any:
-    """A number of NumPy, or an array of no dimensions, as Python's; anything else as it is."""
-    return value.item() if getattr(value, "ndim", None) == 0 else value
+    """A number of NumPy, a fraction, or an array of no dimensions as Python's; others as they are.
+
+    Example:
+        >>> from fractions import Fraction
+        >>> plain(Fraction(1, 2)), plain(True), plain("auto")
+        (0.5, True, 'auto')
+    """
+    value = value.item() if getattr(value, "ndim", None) == 0 else value
+    if isinstance(value, bool | int | float) or not isinstance(value, Real):
+        return value
+    return float(value)  # a long double's item is one itself
 
 
 def make_plain(record: Any) -> None:

@@ -126,12 +126,17 @@ def test_rerun_gives_the_same_bits(words: tuple[str, ...], run: Command, tmp_pat
         {"data": "digits", "labels": "/dev/zero"},
         {"data": "digits", "test": "inside/../../x.npy"},
         {"data": "digits", "validation-labels": "a\0b"},
+        {"data": "l*k.csv"},
+        {"data": "folder"},
     ],
 )
 def test_rerun_shows_the_command_and_refuses_to_read_outside_of_the_folder(
     options: dict[str, str], run: Command, tmp_path: Path
 ) -> None:
     assert run(*TRAIN[:3], "--epochs", "1", "--out", "theirs")[0] == 0
+    Path("folder").mkdir()
+    for link in ("link.csv", "folder/link.csv"):
+        Path(link).symlink_to("/etc/passwd")
     settings = json.loads(Path("theirs/settings.json").read_text())
     settings["command"]["options"] |= options
     Path("theirs/settings.json").write_text(json.dumps(settings))

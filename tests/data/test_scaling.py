@@ -107,7 +107,9 @@ def test_unscaled_features_of_extreme_size_are_refused_in_one_sentence(
     name: str, size: float
 ) -> None:
     X = size * np.random.default_rng(0).uniform(-2.0, 2.0, (5000, 3))
-    with pytest.raises(SettingsError, match=r"the largest feature is [0-9e.+-]*, too far from 1"):
+    with pytest.raises(
+        SettingsError, match=r"the largest feature is [0-9e.+-]* \(feature [0-2]\), too far from 1"
+    ):
         fit_scaling(name, X)
     fit_scaling(name, np.zeros((4, 3)))
 
@@ -116,7 +118,7 @@ def test_one_huge_value_is_refused_whatever_row_holds_it_and_whatever_the_row_we
     X, weights = np.ones((5000, 3), np.float32), np.ones(5000)
     X[4321, 1], weights[4321] = 1e17, 0.0  # its scores would be no numbers, and 0 times them
     for given in (None, weights):
-        with pytest.raises(SettingsError, match="the largest feature is 1e"):
+        with pytest.raises(SettingsError, match=r"the largest feature is 1e\+17 \(feature 1\)"):
             fit_scaling("none", X, weights=given)
 
 
@@ -159,3 +161,22 @@ def test_auto_is_unit_where_the_range_is_known_and_standardize_elsewhere(
     assert fitted.name == name
     np.testing.assert_array_equal(fitted.scale, expected.scale)
     np.testing.assert_array_equal(fitted.offset, expected.offset)
+
+
+def test_a_float32_feature_that_only_rounding_moves_counts_as_constant_and_is_told() -> None:
+    X = np.random.default_rng(0).normal(size=(2000, 64)).astype(np.float32)
+    X /= np.linalg.norm(X, axis=1, keepdims=True)
+    X[:, 1] = np.linalg.norm(X, axis=1)  # 1, but for rounding
+    X[:, 1] = np.where(np.arange(2000) % 2, np.float32(1.0), np.nextafter(np.float32(1), 2))
+    with pytest.warns(UserWarning, match=r"1 feature of float32, such as 1 \(1 to 1\.0000001"):
+        fitted = fit_scaling("standardize", X)
+    assert fitted.scale[1] == 1.0
+    assert abs(fitted.apply(X + np.float32(0.01))[:, 1]).max() < 0.011
+    X[0, 1] = 1.00001  # which is no rounding
+    assert fit_scaling("standardize", X).scale[1] == pytest.approx(1 / X[:, 1].std(dtype=float))
+
+
+def test_few_rows_of_one_number_computed_in_several_ways_are_constant() -> None:
+    X = np.full((5, 2), 14.62)
+    X[:2, 0] += 20 * np.spacing(14.62)
+    np.testing.assert_array_equal(fit_scaling("standardize", X).scale, 1.0)

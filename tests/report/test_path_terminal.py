@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from onelayer.report.tables import path_table
@@ -47,3 +49,10 @@ def test_lambda_0_has_converged_and_is_not_called_proven() -> None:
     rows = path_table(make_path((1.0, 0.0, 0.1), choice=Choice("log_loss"))).rows
     ends = {row[0].text: row[-1].text.removesuffix(" ◄") for row in rows}
     assert (ends["1"], ends["0"]) == ("proven", "converged")
+
+
+def test_lambda_0_of_classes_that_can_be_separated_has_no_optimum() -> None:
+    path = make_path((1.0, 0.0, 0.1), choice=Choice("log_loss"))
+    separated = replace(path.models[1], settings={**path.models[1].settings, "separated": [["a"]]})
+    rows = path_table(replace(path, models=(path.models[0], separated, path.models[2]))).rows
+    assert "no optimum" in [row[-1].text.removesuffix(" ◄") for row in rows]

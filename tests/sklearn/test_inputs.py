@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 from scipy.sparse import coo_array, csc_array, csr_array, csr_matrix
@@ -329,7 +330,7 @@ def test_times_masks_and_two_columns_of_one_name_are_refused_and_tensors_are_tak
         days.to_numpy()[:, None] - days[0].to_numpy(),
         pd.DataFrame({"x": X[:, 0], "day": days}),
     ):
-        with pytest.raises(ValueError, match="X holds times; give numbers"):
+        with pytest.raises(ValueError, match=r"X(, column 'day',)? holds times.*; give numbers"):
             SoftmaxClassifier().fit(times, y)
     with pytest.raises(ValueError, match="X has two columns 'a'"):
         SoftmaxClassifier().fit(pd.DataFrame(X, columns=["a", "a"]), y)
@@ -345,3 +346,44 @@ def test_times_masks_and_two_columns_of_one_name_are_refused_and_tensors_are_tak
     again = SoftmaxClassifier().fit(tensor, torch.tensor(y))
     np.testing.assert_array_equal(again.coef_, fitted.coef_)
     assert fitted.predict(tensor.to(torch.bfloat16)).shape == (30,)
+
+
+@pytest.mark.parametrize("estimator", [SoftmaxClassifier, LogisticRegression])
+def test_what_an_estimator_is_given_is_what_it_takes_for_predictions_and_weights_too(
+    estimator: Any,
+) -> None:
+    import ml_dtypes
+    import torch
+
+    X, y = np.random.default_rng(0).normal(size=(60, 2)), np.arange(60) % 3
+    X[:, 0] += y
+    fitted = estimator().fit(X, y)
+    packed = np.zeros(60, np.dtype([("flag", "u1"), ("x", "<f8", (2,))]))
+    packed["x"] = X
+    np.testing.assert_array_equal(estimator().fit(packed["x"], y).coef_, fitted.coef_)
+    np.testing.assert_array_equal(fitted.predict(packed["x"]), fitted.predict(X))
+    half = X.astype(ml_dtypes.bfloat16)
+    expected = fitted.predict(half.astype(np.float32))
+    tensor = torch.tensor(X, requires_grad=True)
+    np.testing.assert_array_equal(fitted.predict(half), expected)
+    np.testing.assert_array_equal(fitted.predict(tensor.to(torch.bfloat16)), expected)
+    np.testing.assert_array_equal(fitted.predict_proba(tensor), fitted.predict_proba(X))
+    ones = torch.ones(60, requires_grad=True)
+    again = estimator().fit(X, y, sample_weight=ones)
+    np.testing.assert_allclose(again.coef_, fitted.coef_, atol=1e-6)
+    masked = np.ma.masked_array(X, mask=X > 1)
+    calls = (
+        lambda: fitted.predict(masked),
+        lambda: estimator().fit(X, y, sample_weight=np.ma.masked_array(np.ones(60), y == 1)),
+    )
+    for call in calls:
+        with pytest.raises(DataError, match="has masked values; fill them or drop their rows"):
+            call()
+    with pytest.raises(ValueError, match="X has named fields, flag, x; give an array"):
+        estimator().fit(packed, y)
+    days = pd.DataFrame({"x": X[:, 0], "day": pd.date_range("2020", periods=60)})
+    for frame in (pl.from_pandas(days), pa.Table.from_pandas(days)):
+        with pytest.raises(ValueError, match="X, column 'day', holds times"):
+            estimator().fit(frame, y)
+    with pytest.raises(ValueError, match="X holds times"):
+        estimator().fit(X[:, :1], y).predict(days[["day"]].to_numpy())

@@ -274,3 +274,32 @@ def test_callbacks_are_kept_with_a_warning_that_none_is_called() -> None:
         return  # before scikit-learn 1.9
     with pytest.warns(UserWarning, match="does not call callbacks; verbose=1 prints"):
         LogisticRegression().set_callbacks()
+
+
+@pytest.mark.parametrize(
+    ("size", "dtype", "options"),
+    [
+        (1e20, "f4", {"l1_ratio": 1.0, "solver": "saga"}),
+        (1e30, "f8", {}),
+        (1e300, "f8", {"C": np.inf}),
+        (1e-44, "f4", {"C": np.inf}),
+        (1e-310, "f8", {"C": np.inf}),
+    ],
+)
+def test_features_beyond_the_numbers_are_refused_by_name(
+    size: float, dtype: str, options: dict[str, Any]
+) -> None:
+    X, y = np.random.default_rng(0).normal(size=(90, 3)), np.arange(90) % 3
+    X[:, 1] *= 10.0
+    with pytest.raises(SettingsError, match=r"the largest feature is .* \(feature 1\), too far"):
+        LogisticRegression(**options).fit((X * size).astype(dtype), y)
+
+
+@pytest.mark.parametrize("weight", [1e-320, 1e307])
+def test_weights_whose_penalty_is_no_number_are_refused_by_their_own_names(weight: float) -> None:
+    X, y = np.random.default_rng(0).normal(size=(90, 3)), np.arange(90) % 3
+    with (
+        np.errstate(over="ignore"),
+        pytest.raises(SettingsError, match=r"C=1 with weights of the sum .*; multiply sample_we"),
+    ):
+        LogisticRegression().fit(X, y, sample_weight=np.full(90, weight))

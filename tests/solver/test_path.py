@@ -661,3 +661,8 @@ def test_rows_that_stay_in_their_files_are_refitted_as_those_in_memory(
     assert path.best.trained_on(kept.validation).all()
     with pytest.raises(DataError, match="only one of them stays in its files; load both alike"):
         _ = replace(kept, validation=held.validation).train_and_validation
+
+
+def test_lambdas_that_do_equally_well_are_said_to() -> None:
+    path = solve_path(make_splits(), [1e6, 1e5, 1e4])
+    assert path.edge_sentence == "All λ that were tried do equally well: others may do better."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -531,3 +532,27 @@ def test_standardized_features_may_be_of_any_size(size: float, features: int) ->
     one, other = solve(sized(1.0, features), 0.01), solve(sized(size, features), 0.01)
     assert other.status == "optimal"
     np.testing.assert_allclose(other.W, one.W, atol=1e-3)
+
+
+def test_a_model_of_classes_that_can_be_separated_says_so() -> None:
+    rng = np.random.default_rng(0)
+    y = np.arange(90) % 3
+    data = Dataset(rng.normal(size=(90, 3)) + 9 * np.eye(3)[y], y, ("a", "b", "c"))
+    assert "so W grows without end and has no optimum" in repr(solve(data, l2=0))
+    assert "no optimum" not in repr(solve(data, l2=0.1))
+
+
+def test_a_constant_feature_of_any_size_warns_of_nothing() -> None:
+    X = np.random.default_rng(0).normal(size=(90, 3))
+    X[:, 2] = 1e300
+    data = Dataset(X, np.arange(90) % 3, ("a", "b", "c"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert not solve(data, l2=0.1).W[:, 2].any()
+
+
+@pytest.mark.parametrize("l2", [np.array([0.1, 1.0]), [0.1], "0.1", -1.0])
+def test_one_lambda_is_one_number(l2: Any) -> None:
+    data = Dataset(np.eye(4), np.arange(4) % 2, ("a", "b"))
+    with pytest.raises(SettingsError, match=r"l2 \(λ\) must be a finite number"):
+        solve(data, l2=l2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -346,3 +347,22 @@ def test_runs_that_do_not_fit_into_memory_are_refused_before_they_are_trained(
     with pytest.raises(SettingsError, match=r"1 run over 1,000 epochs need .* of memory for"):
         sweep(splits, runs)
     check_memory(data, runs, "float32", snapshots=0)
+
+
+def test_settings_that_are_no_settings_are_refused_in_one_sentence() -> None:
+    for call, message in (
+        (lambda: grid(learning_rate=np.ones((2, 2))), r"learning_rate \(η\) must be a finite"),
+        (lambda: grid(learning_rate=[]), "learning_rate has no values; give one or more"),
+        (lambda: grid(learning_rate=0.1, seeds=[1, 2, 1]), "seeds must differ .* 1 is given twice"),
+        (lambda: Run(learning_rate="auto", l2=1e308), r"l2 \(λ\) must be .* 0 to below 1e100"),
+        (lambda: onelayer.train(make_splits(), None), "runs must be a Run, or a sequence of them"),  # type: ignore[arg-type]
+        (lambda: onelayer.train(make_splits(), {"l2": 1}), "runs must be a Run, or a sequence"),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(SettingsError, match=message):
+            call()
+
+
+def test_fractions_and_long_doubles_are_stored_as_floats(tmp_path: Path) -> None:
+    for rate in (Fraction(1, 10), np.longdouble(0.1)):
+        run = Run(learning_rate=rate, l2=rate, epochs=1)  # type: ignore[arg-type]
+        assert (type(run.learning_rate), run.l2) == (float, 0.1)

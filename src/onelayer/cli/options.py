@@ -10,10 +10,12 @@ Options of hyperparameters are made from the fields of `Run`. Each takes a list 
 
 from __future__ import annotations
 
+import glob
 import inspect
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
@@ -27,6 +29,7 @@ from onelayer.cli.config import VALUES, is_given
 from onelayer.cli.output import note
 from onelayer.data import Dataset, Splits, load
 from onelayer.data.feature_sets import FeatureSets, read_feature_sets
+from onelayer.data.formats.base import is_pattern
 from onelayer.data.formats.registry import names_file, read_labels
 from onelayer.data.load import load_for, names_cifar10
 from onelayer.data.progress import print_line
@@ -227,13 +230,24 @@ def require_inside(folder: Path, options: Mapping[str, Any]) -> None:
         "groups", "weights", "offsets", "folds_from", "penalty_factors",
     ):  # fmt: skip
         word = str(options.get(name, options.get(name.replace("_", "-"))) or "")
-        if "\0" in word or not home_path(word).resolve().is_relative_to(here):
+        if "\0" in word or any(not p.is_relative_to(here) for p in _reached(home_path(word))):
             found.append(word)
     if found:
         raise OnelayerError(
             f"{folder} would read {one_line(', '.join(found))}, which is outside of the current "
             "folder; add --trust if the run is your own."
         )
+
+
+def _reached(path: Path) -> Iterator[Path]:
+    """Where a path leads, and the files that match it or that links in its folder lead to."""
+    yield path.resolve()
+    if is_pattern(path):
+        yield from (Path(name).resolve() for name in glob.iglob(str(path), recursive=True))
+    elif path.is_dir():
+        for folder, folders, names in os.walk(path):
+            inner = (Path(folder, name) for name in (*folders, *names))
+            yield from (entry.resolve() for entry in inner if entry.is_symlink())
 
 
 def _saved_sets(chosen: ChosenModel, trust: bool) -> Splits:

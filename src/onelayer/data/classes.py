@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from datetime import date
+from decimal import Decimal
 from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onelayer.data.progress import Log
-from onelayer.errors import DataError
+from onelayer.errors import DataError, one_line
 
 # What labels were before they became class indices: what classes are named by, or the indices.
 # "many": a row has any number of them.
@@ -291,8 +293,7 @@ def _checked(labels: NDArray[Any], where: str) -> NDArray[Any]:
             f"{where}: labels must be one value a row, or a column of 0 and 1 for each of many "
             f"labels, but their shape is {labels.shape}."
         )
-    if labels.dtype.kind in "Mm":  # classes that are times
-        labels = labels.astype(str)
+    labels = _as_known(labels, where)
     if labels.dtype.kind == "O":
         if {str}.issuperset(map(type, labels)) and all(map(str.strip, _distinct(labels))):
             return labels  # what text nearly always is, told without looking at each row
@@ -315,10 +316,50 @@ def _checked(labels: NDArray[Any], where: str) -> NDArray[Any]:
     if labels.dtype.kind == "U":
         labels = labels.astype(object)
     for row, value in enumerate(labels if labels.dtype.kind == "O" else ()):
-        if not isinstance(value, str) or not value.strip():
+        if isinstance(value, str) and value.strip():
+            continue
+        if value is None or isinstance(value, str | float):
             held = "empty" if value is None or isinstance(value, str) else repr(value)
             raise DataError(
                 f"{where}: every row needs a label of text, but row {row} is {held}; fill it or "
                 "drop the row."
             )
+        raise DataError(
+            f"{where}: labels must be all text, all integers or all booleans, but row {row} is "
+            f"{one_line(repr(value))}; write them as text."
+        )
     return labels
+
+
+def _as_known(labels: NDArray[Any], where: str) -> NDArray[Any]:
+    """Times and bytes as text, and decimal numbers as floats; other labels as they are."""
+    kinds = set(map(type, labels)) if labels.dtype.kind == "O" else set()
+    if labels.dtype.kind == "M" or (kinds and all(issubclass(kind, date) for kind in kinds)):
+        found = np.isnat(labels) if labels.dtype.kind == "M" else np.zeros(len(labels), bool)
+        if found.any():
+            raise DataError(
+                f"{where}: every row needs a label, but row {int(np.argmax(found))} is NaT; fill "
+                "it or drop the row."
+            )
+        return np.array([time_name(str(value)) for value in labels], object)
+    if labels.dtype.kind == "S" or kinds == {bytes}:
+        try:
+            return np.array([value.decode() for value in labels.tolist()], object)
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"{where}: labels of bytes must be text in UTF-8, but one is {error.object!r:.80}; "
+                "write them as text."
+            ) from error
+    return labels.astype(np.float64) if kinds == {Decimal} else labels
+
+
+def time_name(text: str) -> str:
+    """The name of a class that is a time, whatever wrote it.
+
+    Example:
+        >>> time_name("2024-05-01T06:30:00.500"), time_name("2024-05-01 06:30:00.000000Z")
+        ('2024-05-01 06:30:00.5', '2024-05-01 06:30:00Z')
+    """
+    return (
+        re.sub(r"(\.\d*?)0*(Z?)$", r"\1\2", text.replace("T", " ")).replace(".Z", "Z").rstrip(".")
+    )

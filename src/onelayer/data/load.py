@@ -194,7 +194,8 @@ def load_for(
     """
     given: dict[str, Any] = dict.fromkeys(_OPTIONS) | _DEFAULTS | options
     classes = tuple(given.pop("classes", ()))
-    found = _load_unsplit(source, given, classes, _BATCHES, True, None, image_shape)
+    known = tuple(names or ())
+    found = _load_unsplit(source, given, classes, _BATCHES, True, None, image_shape, known)
     if isinstance(found, Splits):
         return found
     rows, parts = found
@@ -221,6 +222,7 @@ def _load_unsplit(
     progress: bool,
     log: Log | None,
     image_shape: tuple[int, int, int] | None = None,
+    known: tuple[str, ...] = (),
 ) -> Splits | tuple[Dataset, dict[str, Dataset]]:
     """The splits of a data set that has its own; else the rows to split, and the parts given."""
     _check(options)
@@ -252,7 +254,7 @@ def _load_unsplit(
         _refuse(options, {"image_size", "stream"}, "data in memory")
     take, drop = _names(options["features"]), _names(options["drop"]) or ()
     beside = {name: options[name] for name in _BESIDE if _is_column(options[name])}
-    spec = ColumnSpec(take=take, drop=drop, id=options["id"], beside=beside)
+    spec = ColumnSpec(take=take, drop=drop, id=options["id"], beside=beside, known=known)
     size = options["image_size"]
     read = ReadOptions(say, parse_size(size), seed, progress, options["stream"], spec, image_shape)
     tables = _read_parts(source if path is None else path, options, read)

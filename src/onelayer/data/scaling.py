@@ -42,6 +42,10 @@ EPS = float(np.finfo(np.float64).eps)
 # computing one number in several ways makes.
 EQUAL = 64 * EPS
 
+# The same of values that are held in float32: what the norms of unit vectors, or the sums of
+# probabilities, differ from 1 by.
+EQUAL_FLOAT32 = 4 * float(np.finfo(np.float32).eps)
+
 # Numbers of so few bytes, such as pixels, are exact in float32 and of no extreme size.
 EXACT_BYTES = 2
 
@@ -110,10 +114,11 @@ def fit_scaling(
             every.add(B, None)
             if weights is not None:
                 span.add(B, weights[place])
-        _check_size(resolved, float((np.maximum(-every.low, every.high) * scale).max(initial=0.0)))
+        _check_size(resolved, every.low, every.high, scale)
         return Scaling(resolved, scale, np.zeros(X.shape[1]), span.low, span.high)
     span = _Span(X.shape[1])
     mean, deviation = _mean_and_deviation(X, weights, span)
+    _warn_of_rounded(X.dtype, deviation, span)
     if X.dtype.kind == "f" and X.dtype.itemsize > 2:
         lost = np.flatnonzero((deviation > 0.0) & (deviation < np.finfo(str(X.dtype)).tiny))
         if len(lost):
@@ -139,13 +144,9 @@ def _fit_sparse(
         with np.errstate(over="ignore", invalid="ignore"):
             mean = X.column_sums(weights) / mass
             deviation = np.sqrt(X.column_squares(mean, weights) / mass)
-        constant = high / 2 - low / 2 <= EQUAL / 2 * np.maximum(np.abs(low), np.abs(high))
+        constant = _are_one_number(low, high, X.dtype)
         scale = 1.0 / np.where(constant | (deviation == 0.0), 1.0, deviation)
-    if name == "standardize":
-        largest = float((np.maximum(np.abs(low), np.abs(high)) * scale).max(initial=0.0))
-    else:  # all scales are one, and no array is made
-        largest = max(-float(low.min()), float(high.max())) * float(scale[0])
-    _check_size(name, largest)
+    _check_size(name, low, high, scale if name == "standardize" else scale[:1])
     return Scaling(name, scale, np.zeros(X.shape[1]), low, high)
 
 
@@ -224,12 +225,47 @@ def note_other_range(
     )
 
 
-def _check_size(name: str, largest: float) -> None:
-    """Refuse features whose squares may overflow or vanish, by the largest of them, scaled."""
+def _check_size(
+    name: str,
+    low: NDArray[np.floating],
+    high: NDArray[np.floating],
+    scale: NDArray[np.float64],
+) -> None:
+    """Refuse features whose squares may overflow or vanish, by the largest of them, scaled.
+
+    Where all scales are one, (1,), no array (D,) is made.
+    """
+    if len(scale) == 1:
+        largest = max(-float(low.min()), float(high.max()), 0.0) * float(scale[0])
+    else:
+        largest = float((np.maximum(-low, high) * scale).max(initial=0.0))
     if largest > MAX_SIZE or 0.0 < largest < 1.0 / MAX_SIZE:
+        at = int(np.argmax(np.maximum(-low, high) * scale))
         raise SettingsError(
-            f"with scaling={name!r} the largest feature is {largest:.3g}, too far from 1 "
-            "to compute with; use scaling='standardize'."
+            f"with scaling={name!r} the largest feature is {largest:.3g} (feature {at}), too far "
+            "from 1 to compute with; use scaling='standardize'."
+        )
+
+
+def _are_one_number(
+    low: NDArray[Any], high: NDArray[Any], dtype: np.dtype[Any]
+) -> NDArray[np.bool_]:
+    """Whether features are constant up to rounding, by their least and largest values."""
+    equal = EQUAL_FLOAT32 if dtype == np.float32 else EQUAL
+    return np.asarray(high / 2 - low / 2 <= equal / 2 * np.maximum(np.abs(low), np.abs(high)))
+
+
+def _warn_of_rounded(dtype: np.dtype[Any], deviation: NDArray[np.float64], span: _Span) -> None:
+    """Warn of features that float32 holds too few values of to be told from a constant."""
+    rounded = np.flatnonzero((deviation == 0.0) & (span.low < span.high))
+    if dtype == np.float32 and len(rounded):
+        at = rounded[0]
+        warnings.warn(
+            f"{len(rounded)} feature{'s' * (len(rounded) != 1)} of float32, such as {at} "
+            f"({span.low[at]:.9g} to {span.high[at]:.9g}), differ{'s' * (len(rounded) == 1)} by no "
+            "more than rounding and count as constant; where the differences mean something, give "
+            "float64, or subtract their mean before rounding.",
+            stacklevel=4,
         )
 
 
@@ -291,11 +327,12 @@ def _mean_and_deviation(
     with np.errstate(invalid="ignore"):
         # Variances below this, and those that overflow, are taken again of values brought near 1.
         clear = (variance > 1e-280) & (variance < np.inf)
-        suspect = np.flatnonzero(~(clear & (deviation > X.shape[0] * EPS * np.abs(mean))))
+        rounding = max(X.shape[0] * EPS, EQUAL_FLOAT32 if X.dtype == np.float32 else EQUAL)
+        suspect = np.flatnonzero(~(clear & (deviation > rounding * np.abs(mean))))
     if len(suspect):
         low, high = span.low[suspect], span.high[suspect]
         largest = np.maximum(np.abs(low), np.abs(high))
-        constant = high / 2 - low / 2 <= EQUAL / 2 * largest
+        constant = _are_one_number(low, high, X.dtype)
         exponent = np.frexp(largest)[1]
         of_some, variances = _moments(X, weights, suspect, exponent)
         mean[suspect] = np.where(constant, low, np.ldexp(of_some, exponent))

@@ -236,7 +236,12 @@ class Model:
         if self.certificate is None:
             return "none"
         of = f"; of the weights before calibration by T = {self.temperature:.4g}"
-        return self.certificate.sentence + (of if "calibration" in self.settings else "")
+        words = self.certificate.sentence + (of if "calibration" in self.settings else "")
+        groups = self.settings.get("separated")
+        if groups:
+            proven = self.certificate.is_bound
+            words += f"; {no_optimum_words(groups, self.classes, proven=proven)}"
+        return words
 
     @cached_property
     def labels(self) -> NDArray[Any]:
@@ -615,6 +620,27 @@ there.
         # A package above this one, imported by name when a notebook shows the model.
         html: str = import_module("onelayer.report.notebook").model_html(self)
         return html
+
+
+def separation_words(groups: Sequence[Sequence[object]], classes: int) -> str:
+    """Which classes can be separated, as in "the rows of setosa can be separated from …"."""
+    if len(groups) == classes:
+        return "the rows of all classes can be separated"
+    names = " and those of ".join(", ".join(map(str, group)) for group in groups)
+    return f"the rows of {names} can be separated from the others"
+
+
+def no_optimum_words(
+    groups: Sequence[Sequence[object]], classes: int, *, proven: bool = False
+) -> str:
+    """The same, and what follows: with λ = 0, or for features that are not penalised."""
+    words = separation_words(groups, classes)
+    if proven:
+        return (
+            f"{words} by features without a penalty, so their weights grow without end and have no "
+            "optimum; give those a small factor, such as 1e-4"
+        )
+    return f"{words}, so W grows without end and has no optimum"
 
 
 def chosen_features(W: NDArray[Any]) -> str:

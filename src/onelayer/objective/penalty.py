@@ -30,6 +30,9 @@ def squared_norms(W: NDArray[Any]) -> NDArray[Any]:
     return np.array([np.square(of_run).ravel().sum() for of_run in W])
 
 
+# From it on 2λ and λ Σ W² may overflow.
+MAX_L2, L2_RANGE = 1e100, "a finite number, 0 to below 1e100"
+
 # From so many on no array of squares is made, whose pages would take longer than the sum.
 MANY_WEIGHTS = 1 << 16
 

@@ -401,8 +401,9 @@ def share_of_rows(counts: NDArray[np.int64]) -> NDArray[np.float64]:
     return np.asarray(100.0 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1))
 
 
-# How a solution ended that has what was asked for; for λ = 0 there is nothing to prove.
-PROVEN, CONVERGED = "proven", "converged"
+# How a solution ended that has what was asked for; for λ = 0 there is nothing to prove, and where
+# classes can be separated nothing to converge to.
+PROVEN, CONVERGED, SEPARATED = "proven", "converged", "no optimum"
 
 STATUSES = {
     "optimal": PROVEN,
@@ -484,6 +485,7 @@ def summarise_path(path: Path) -> tuple[PathLine, ...]:
     for position, (model, train, held_out) in enumerate(scored):
         proof = model.require_certificate()
         unproven = model.settings["status"] == "optimal" and math.isinf(proof.gap)
+        converged = SEPARATED if model.settings.get("separated") else CONVERGED
         line = PathLine(
             strength=proof.strength,
             passes=model.settings["passes"],
@@ -493,7 +495,7 @@ def summarise_path(path: Path) -> tuple[PathLine, ...]:
             features=int(model.W.any(axis=0).sum()),
             train=scores_of((train,), path.choice.by),
             held_out=scores_of(held_out, path.choice.by),
-            status=CONVERGED if unproven else STATUSES[model.settings["status"]],
+            status=converged if unproven else STATUSES[model.settings["status"]],
             tol=model.settings["tol"],
             chosen=position == path.chosen,
         )

@@ -18,6 +18,7 @@ from sklearn.exceptions import ConvergenceWarning
 from onelayer.data.rows import Rows
 from onelayer.data.split import cut_fraction
 from onelayer.engines import Engine, State, Steps, Weights
+from onelayer.model.model import separation_words
 from onelayer.objective.penalty import Penalty
 from onelayer.sklearn.base import Layer
 from onelayer.sklearn.inputs import Labelled
@@ -30,7 +31,6 @@ from onelayer.solver.solver import (
     Target,
     describe_solution,
     first_bias,
-    separation_words,
 )
 from onelayer.training.loop import Training
 from onelayer.training.run import AUTO, Run, method_arrays

@@ -12,6 +12,7 @@ default, since scikit-learn's clones and searches set every argument.
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -114,11 +115,7 @@ def label_rows(
     intercept: bool = True,
 ) -> Labelled:
     """Number the classes of rows and gather the weights; a row of weight 0 counts as absent."""
-    weights = None
-    if sample_weight is not None:
-        given = np.asarray(sample_weight)
-        given = given if given.ndim else np.full(len(X), given)
-        weights = check_weights(given, len(X), "sample_weight", ValueError)
+    weights = check_sample_weight(sample_weight, len(X))
     members, whole = None, classes is None
     if classes is None:
         weights = None if weights is None else near_one(weights)
@@ -141,6 +138,15 @@ def label_rows(
     own, weights = weights, times_class_weights(weights, class_weight, classes, codes)
     weights = near_one(weights) if whole and weights is not None else weights
     return Labelled(X, codes, classes, weights, own, members, intercept)
+
+
+def check_sample_weight(sample_weight: Any, rows: int) -> Float64 | None:
+    """The weights of the rows, (N,), of which a single one is that of each; None is one each."""
+    if sample_weight is None:
+        return None
+    given = to_array(sample_weight, "sample_weight")
+    given = given if given.ndim else np.full(rows, given)
+    return check_weights(given, rows, "sample_weight", ValueError)
 
 
 def times_class_weights(
@@ -181,7 +187,7 @@ def times_class_weights(
 
 def as_given(X: Any) -> Any:
     """X for scikit-learn's check, which alone would drop a mask and take times for numbers."""
-    if hasattr(X, "detach") or np.ma.is_masked(X):
+    if hasattr(X, "detach") or np.ma.is_masked(X) or _is_bfloat16(X):
         return to_array(X, "X")
     names = [name for name in getattr(X, "columns", ()) if isinstance(name, str)]
     twice = next((name for name in names if names.count(name) > 1), None)
@@ -191,6 +197,12 @@ def as_given(X: Any) -> Any:
         return X.to_scipy()
     if is_sparse(X):
         return X
+    for name, kind in _column_types(X):  # Arrow and polars hold times as numbers
+        if _TIMES.match(kind):
+            raise ValueError(
+                f"X, column {name!r}, holds times, {kind}; give numbers, such as days since the "
+                "first of them."
+            )
     try:
         first = np.asarray(X[:1])
     except Exception:  # its own check says what is wrong
@@ -198,7 +210,30 @@ def as_given(X: Any) -> Any:
     values = first.flat if first.dtype == object else ()
     if first.dtype.kind in "mM" or any(isinstance(v, date | timedelta) for v in values):
         raise ValueError("X holds times; give numbers, such as days since the first of them.")
+    if first.dtype.names is not None:
+        raise ValueError(
+            f"X has named fields, {', '.join(first.dtype.names)}; give an array (N, D) of numbers, "
+            "or a data frame."
+        )
     return X
+
+
+# What the types of columns of times are called: timestamp[us], Datetime(…), datetime64[ns, UTC].
+_TIMES = re.compile("date|time|duration|period", re.IGNORECASE)
+
+
+def _column_types(X: Any) -> list[tuple[Any, str]]:
+    """The name and the type of each column of a data frame; nothing of an array."""
+    schema: Any = getattr(X, "schema", None)
+    if hasattr(schema, "types"):  # of pyarrow
+        return [(name, str(kind)) for name, kind in zip(schema.names, schema.types, strict=True)]
+    if not hasattr(X, "columns") or not hasattr(X, "dtypes"):
+        return []
+    return [(name, str(kind)) for name, kind in zip(X.columns, X.dtypes, strict=True)]
+
+
+def _is_bfloat16(X: Any) -> bool:
+    return getattr(getattr(X, "dtype", None), "name", "") == "bfloat16"
 
 
 def _readable(X: Any) -> NDArray[np.generic]:
@@ -216,7 +251,9 @@ def _readable(X: Any) -> NDArray[np.generic]:
             "be a finite number; drop the row or fill the value."
         )
     contiguous = X.shape[1] == 1 or X.strides[1] == X.itemsize
-    return X if contiguous else np.ascontiguousarray(X)
+    # A field of packed records lies between the places that numbers of its type have in memory.
+    aligned = X.flags.aligned and X.strides[0] % X.itemsize == 0
+    return X if contiguous and aligned else np.require(X, requirements=["C", "A"])
 
 
 def with_column(X: SparseRows, column: NDArray[Any]) -> Any:

@@ -32,18 +32,25 @@ from sklearn.utils.metadata_routing import process_routing
 from sklearn.utils.validation import _check_method_params
 
 from onelayer.data.rows import Rows
-from onelayer.data.scaling import Scaling
+from onelayer.data.scaling import EXACT_BYTES, MAX_SIZE, Scaling
 from onelayer.data.sparse import sparse_rows
-from onelayer.data.weights import check_weights, near_one
+from onelayer.data.weights import near_one
 from onelayer.engines import make_engine
 from onelayer.errors import SettingsError
-from onelayer.model.model import Model
+from onelayer.model.model import Model, separation_words
+from onelayer.objective.penalty import MAX_L2
 from onelayer.sklearn.base import Layer, ModelBridge, l2_of_layer
-from onelayer.sklearn.inputs import as_given, check_labelled, times_class_weights, with_column
+from onelayer.sklearn.inputs import (
+    as_given,
+    check_labelled,
+    check_sample_weight,
+    times_class_weights,
+    with_column,
+)
 from onelayer.solver.certificate import certify_weights
 from onelayer.solver.proximal import ProximalSolver
 from onelayer.solver.reduction import Solvers
-from onelayer.solver.solver import Optimum, Progress, Target, separation_words
+from onelayer.solver.solver import Optimum, Progress, Target
 
 Float64 = NDArray[np.float64]
 
@@ -57,6 +64,9 @@ SMALL_GAP, FEW_PRODUCTS = 1e-12, 1e5
 
 # A gap that is rounding of a mean of float64 numbers, nats.
 ROUNDING_GAP = 1e-15
+
+# Weights grow as features shrink: these have to be so many times as large as the least number.
+MARGIN = 1e8
 
 # How scikit-learn's warnings begin, by solver: programs filter them by their text.
 NOT_CONVERGED = {
@@ -147,6 +157,10 @@ class _Logistic(ModelBridge):
             )
         return made
 
+    def decision_function(self, X: ArrayLike) -> Float64:
+        """Scores of rows, as scikit-learn gives them; masks and times are refused, as by `fit`."""
+        return np.asarray(super().decision_function(as_given(X)))  # type: ignore[misc]
+
     def _check_arguments(self, **params: Any) -> None:
         """All that the installed scikit-learn says of arguments, said by itself."""
         try:
@@ -169,11 +183,7 @@ class _Logistic(ModelBridge):
                 "3). Either use another solver or wrap the estimator in a OneVsRestClassifier to "
                 "keep applying a one-versus-rest scheme."
             )
-        weights = None
-        if sample_weight is not None:
-            given = np.asarray(sample_weight)
-            given = given if given.ndim else np.full(len(stored), given)
-            weights = check_weights(given, len(stored), "sample_weight", ValueError)
+        weights = check_sample_weight(sample_weight, len(stored))
         self._weighted = weights is not None
         weights = times_class_weights(weights, self.class_weight, classes, codes, zero_counts=True)
         design, intercept = stored, self.fit_intercept
@@ -189,7 +199,13 @@ class _Logistic(ModelBridge):
     def _target(self, problem: _Problem, C: float, l1_ratio: float | None, total: float) -> Target:
         known = {"l1": 1.0, "l2": 0.0, None: 0.0}  # with others the number says it
         ratio = known.get(self.penalty, float(l1_ratio or 0.0))
-        strength = 0.0 if self.penalty is None else 1.0 / (C * total)
+        mass = float(C) * total
+        strength = 0.0 if self.penalty is None else 1.0 / mass if mass > 0.0 else math.inf
+        if not (math.isfinite(total) and strength < MAX_L2):
+            raise SettingsError(
+                f"C={C:g} with weights of the sum {total:.3g} is a penalty λ beyond the range of "
+                "numbers; multiply sample_weight, or C, by a power of 10."
+            )
         K = len(problem.classes)
         gap = self._gap_of_tol()
         if math.prod(problem.X.shape) * K < FEW_PRODUCTS and ratio == 0.0:
@@ -284,6 +300,23 @@ class _Logistic(ModelBridge):
         self.l2_ = certificate.l2 / l2_of_layer(1.0, len(optimum.b))
 
 
+def _check_size(X: NDArray[np.generic], *, unpenalised: bool) -> None:
+    """Refuse features whose squares, or whose weights without a penalty, leave the numbers."""
+    if X.dtype.itemsize <= EXACT_BYTES:
+        return
+    stored = sparse_rows(X)
+    values = X if stored is None else stored.values
+    largest = max(float(values.max(initial=0.0)), -float(values.min(initial=0.0)))
+    least = MARGIN * float(np.finfo(str(X.dtype)).tiny) if unpenalised else 0.0
+    if largest > MAX_SIZE or 0.0 < largest < least:
+        low, high = (X.min(axis=0), X.max(axis=0)) if stored is None else stored.column_ranges
+        raise SettingsError(
+            f"the largest feature is {largest:.3g} (feature "
+            f"{int(np.argmax(np.maximum(-low, high)))}), too far from 1 to compute with; scale the "
+            "features, as StandardScaler does."
+        )
+
+
 def _print_step(now: Progress) -> None:
     print(f"pass {now.passes}: cost {now.cost:.6g}, estimated gap {now.gap:.1e}")
 
@@ -343,6 +376,7 @@ class LogisticRegression(_Logistic, linear_model.LogisticRegression):  # type: i
         """
         self._check_arguments()
         problem = self._read(X, y, sample_weight)
+        _check_size(problem.X, unpenalised=self.penalty is None or math.isinf(self.C))
         K = len(problem.classes)
         start = self._last_layer(K) if self.warm_start and hasattr(self, "coef_") else None
         solve = self._solver(problem.rows(), problem.classes, start)
@@ -448,6 +482,7 @@ class LogisticRegressionCV(_Logistic, linear_model.LogisticRegressionCV):  # typ
         numbers = np.arange(len(problem.y))
         folds = [(numbers[kept], numbers[held_out]) for kept, held_out in splits]
         self.Cs_ = np.logspace(-4, 4, self.Cs) if np.ndim(self.Cs) == 0 else np.asarray(self.Cs)
+        _check_size(problem.X, unpenalised=bool(np.isinf(self.Cs_).any()))
         given = None if isinstance(self.l1_ratios, str) else self.l1_ratios
         ratios = [None] if given is None else list(given)
         self.l1_ratios_ = np.asarray(ratios)

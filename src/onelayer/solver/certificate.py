@@ -47,16 +47,13 @@ from onelayer.errors import DataError, SettingsError, known_options, require_num
 from onelayer.model.certificate import Certificate
 from onelayer.model.model import Model
 from onelayer.model.rows import fitted_rows
-from onelayer.objective.penalty import Penalty
+from onelayer.objective.penalty import L2_RANGE, MAX_L2, Penalty
 from onelayer.solver.linalg import inner, norm, one_blas_thread
 
 Float64 = NDArray[np.float64]
 
 # Products of W and the classes' mean rows that are made for a bound.
 MARGIN_PRODUCTS = 1 << 23
-
-# Above it 2λ and λ Σ W² may overflow.
-MAX_L2, L2_RANGE = 1e100, "a finite number, 0 to below 1e100"
 
 TINY = float(np.finfo(np.float64).tiny)
 

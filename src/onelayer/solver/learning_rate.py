@@ -38,8 +38,7 @@ from onelayer.data.weights import ClassWeight
 from onelayer.engines import Engine, Weights, loaded, streaming, tiles
 from onelayer.errors import known_options, require_number, require_whole
 from onelayer.objective.loss import Loss, check_loss, loss_function
-from onelayer.objective.penalty import Penalty
-from onelayer.solver.certificate import L2_RANGE, MAX_L2
+from onelayer.objective.penalty import L2_RANGE, MAX_L2, Penalty
 from onelayer.solver.linalg import inner, norm, require_finite
 
 Float64 = NDArray[np.float64]

@@ -237,7 +237,7 @@ class DenseRows:
         squares = np.einsum("nd,nd->d", X[:, :-1], X[:, :-1]) / len(X)
         with np.errstate(over="ignore"):
             require_finite(squares.astype(np.float32))
-        constant = suspect = np.flatnonzero(squares <= (SUSPECT * rows.offset) ** 2)
+        constant = suspect = np.flatnonzero(np.sqrt(squares) <= SUSPECT * np.abs(rows.offset))
         if len(suspect):
             spread = np.ptp(X[:, suspect], axis=0)
             if not centred.intercept:  # then a constant is a feature as any other

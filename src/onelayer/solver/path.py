@@ -226,6 +226,8 @@ class Path(Saved):
         then = f"a still {further} one may do better."
         if self.edge == "largest" and self.l2_from_data:
             then = "at it the features say hardly more than the class frequencies."
+        elif len({merit(scores, self.choice.by)[0] for scores in self.held_out}) == 1:
+            return f"All {self.symbol} that were tried do equally well: others may do better."
         return f"The chosen {self.symbol} is the {self.edge} that was tried: {then}"
 
     @property

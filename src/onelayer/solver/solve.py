@@ -107,11 +107,15 @@ def solve(
         >>> model.certificate.l1, int(model.W.any(axis=0).sum())
         (0.01, 29)
     """
-    if l2 is None and not l1:
+    l2, l1 = plain(l2), plain(l1)
+    if l2 is None and (is_number(l1) and l1 == 0.0):
         raise SettingsError("give l2 (λ), l1 (λ₁) or both, as in solve(data, l2=0.01).")
-    if penalty_factors is not None and not (l2 or l1):
+    target, engine = (
+        Target(0.0 if l2 is None else l2, tol, max_passes, l1, grouped),
+        streaming(engine),
+    )
+    if penalty_factors is not None and not (target.l2 or target.l1):
         raise SettingsError("penalty_factors have no effect with l2=0 and no l1; leave them out.")
-    target, engine = Target(l2 or 0.0, tol, max_passes, l1, grouped), streaming(engine)
     data, fitted, rows = rows_to_fit(
         data, scaling, class_weight, intercept=intercept, penalty_factors=penalty_factors
     )

@@ -31,14 +31,12 @@ from onelayer.data.scaling import EQUAL, Scaling
 from onelayer.engines import Engine, Weights, tiles
 from onelayer.errors import SettingsError, make_plain, require_number, require_whole
 from onelayer.model.certificate import Certificate
-from onelayer.model.model import Model, chosen_features
+from onelayer.model.model import Model, chosen_features, no_optimum_words
 from onelayer.model.rows import TILE_ENTRIES
-from onelayer.objective.penalty import Penalty
+from onelayer.objective.penalty import L2_RANGE, MAX_L2, Penalty
 from onelayer.solver.certificate import (
     ABSENT_BELOW,
     FLOAT64,
-    L2_RANGE,
-    MAX_L2,
     ROUNDING,
     Arithmetic,
     Certified,
@@ -180,13 +178,9 @@ def describe_solution(solved: Optimum | Model) -> str:
         reached += f"; {chosen_features(solved.W)}"
     groups = solved.settings.get("separated", ()) if isinstance(solved, Model) else solved.separated
     if groups:
-        words = separation_words(groups, len(solved.W))
+        reached += f"; {no_optimum_words(groups, len(solved.W), proven=certificate.is_bound)}"
         if certificate.is_bound:
-            return (
-                f"{reached}; {words} by features without a penalty, so their weights grow without "
-                "end and have no optimum; give those a small factor, such as 1e-4"
-            )
-        reached += f"; {words}, so W grows without end and has no optimum"
+            return reached
     constant = solved.settings.get("constant_labels", ()) if isinstance(solved, Model) else ()
     if constant:
         reached += f"; {constant_words(constant)}"
@@ -197,14 +191,6 @@ def describe_solution(solved: Optimum | Model) -> str:
         "interrupted": "; interrupted",
     }[str(solved.status)]
     return reached + remedy
-
-
-def separation_words(groups: Sequence[Sequence[object]], classes: int) -> str:
-    """Which classes can be separated, as in "the rows of setosa can be separated from …"."""
-    if len(groups) == classes:
-        return "the rows of all classes can be separated"
-    names = " and those of ".join(", ".join(map(str, group)) for group in groups)
-    return f"the rows of {names} can be separated from the others"
 
 
 def constant_words(labels: Sequence[str]) -> str:
@@ -829,7 +815,8 @@ class Solver:
             return replace(search.certified(), bias=self._at[:, -1] - shift)
         constant = self._centred.scale != self._rows.scale
         # ‖G‖² of such features, at most: it is of their squares that are left, times 2.
-        hidden = float(np.sum((EQUAL * self._proven.offset[constant]) ** 2))
+        with np.errstate(over="ignore"):  # of 1e300, say, which is far from hidden
+            hidden = float(np.sum((EQUAL * self._proven.offset[constant]) ** 2))
         least = ROUNDING["float64"] * float(self._penalty.curvature) * self._at_cold.loss
         of_all = search.is_sharp and self._present.all()
         if not (of_all and hidden <= 1e-6 * least):

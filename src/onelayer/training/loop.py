@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -33,6 +33,7 @@ from onelayer.errors import (
     SettingsError,
     as_values,
     known_options,
+    one_line,
     require_choice,
 )
 from onelayer.files.provenance import describe_environment
@@ -152,7 +153,7 @@ def train(
     metric.check(data.validation.y, data.train.class_names, "the validation rows")
     data.train.refuse_offsets("mini-batch training")
     data = without_weightless(data, class_weight)
-    runs = fit_batches([runs] if isinstance(runs, Run) else runs, data.train.rows)
+    runs = fit_batches(_listed(runs), data.train.rows)
     _check(data.train, runs, dtype)
     check_memory(data.train, runs, dtype, len(as_values(snapshots)))
     runs = name_settings(runs)
@@ -225,6 +226,17 @@ def check_splits(function: str, data: object) -> None:
             f"{function} needs splits, with validation and test rows, but {type(data).__name__} "
             "was given; onelayer.split(X, y) makes them of arrays."
         )
+
+
+def _listed(runs: object) -> list[Run]:
+    """The runs of one, or of any sequence of them."""
+    listed: list[Any] = list(runs) if isinstance(runs, Iterable) else [runs]
+    if not all(isinstance(run, Run) for run in listed):
+        raise SettingsError(
+            "runs must be a Run, or a sequence of them as onelayer.grid makes it, but "
+            f"{one_line(repr(runs))} was given."
+        )
+    return listed
 
 
 def _check(dataset: Dataset, runs: Sequence[Run], dtype: str) -> None:

@@ -29,6 +29,7 @@ from onelayer.errors import (
 )
 from onelayer.files.records import MAY_LACK
 from onelayer.objective.loss import BELOW_ONE, Loss, check_loss
+from onelayer.objective.penalty import L2_RANGE, MAX_L2
 from onelayer.training.schedule import (
     AVERAGES,
     CONSTANT,
@@ -69,7 +70,9 @@ class Hyperparameter:
 
     def check(self, name: str, value: object) -> None:
         """Refuse a value of the wrong type or outside the range."""
-        if (self.optional and value is None) or (self.auto and value == AUTO):
+        if (self.optional and value is None) or (
+            self.auto and isinstance(value, str) and value == AUTO
+        ):
             return
         name = f"{name} ({self.symbol})" if self.symbol else name
         if self.kind is float:
@@ -163,7 +166,13 @@ class Run:
         least=-math.inf,
         above=0,
     )
-    l2: float = _setting(0.0, "L2 penalty λ ≥ 0; the cost adds λ Σ W².", symbol="λ")
+    l2: float = _setting(
+        0.0,
+        "L2 penalty λ ≥ 0; the cost adds λ Σ W².",
+        symbol="λ",
+        expected=L2_RANGE,
+        below=MAX_L2,
+    )
     seed: int = _setting(0, "Random seed of the initial weights.")
     batch_size: int | Auto = _setting(
         AUTO,
@@ -196,7 +205,12 @@ class Run:
     )
     name: str = ""
     l1: float = _setting(
-        0.0, "L1 penalty λ₁ ≥ 0; the cost adds λ₁ Σ |W|.", symbol="λ₁", may_lack=True
+        0.0,
+        "L1 penalty λ₁ ≥ 0; the cost adds λ₁ Σ |W|.",
+        symbol="λ₁",
+        expected=L2_RANGE,
+        below=MAX_L2,
+        may_lack=True,
     )
     grouped: bool = _setting(
         False,
@@ -371,6 +385,10 @@ def seed_values(seeds: Seeds) -> list[int]:
     if isinstance(count, Iterable):
         if not (listed := as_values(count)):
             raise SettingsError("seeds must be a count or a list of seeds, but it is empty.")
+        if twice := [one for i, one in enumerate(listed) if one in listed[:i]]:
+            raise SettingsError(
+                f"seeds must differ from each other, but {one_line(repr(twice[0]))} is given twice."
+            )
         return listed
     require_whole("seeds", count, 1)
     _check_count(count)
@@ -399,6 +417,8 @@ def grid(*, seeds: Seeds = 1, **settings: Any) -> tuple[Run, ...]:
     if "learning_rate" not in settings:
         raise SettingsError('a grid needs learning_rate (η); "auto" takes a stable one.')
     axes = {name: as_values(values) for name, values in settings.items()}
+    if empty := [name for name, values in axes.items() if not values]:
+        raise SettingsError(f"{empty[0]} has no values; give one or more, or leave it out.")
     axes |= {"seed": seed_values(seeds)}
     _check_count(math.prod(map(len, axes.values())))
     return tuple(

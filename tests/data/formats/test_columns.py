@@ -14,9 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from onelayer.data import Splits, load, split
+from onelayer.data import Dataset, Splits, load, split
+from onelayer.data.load import load_for
 from onelayer.data.streaming import stored_rows
 from onelayer.errors import DataError, SettingsError
+from onelayer.solver import solve
 
 N = 60
 X = np.random.default_rng(0).normal(size=N)
@@ -333,3 +335,74 @@ def test_a_packed_array_gives_the_numbers_of_an_aligned_one() -> None:
     expected = solve(split(rows, KINDS), l2=0.1).W
     for same in (packed["X"], shifted):
         np.testing.assert_array_equal(solve(split(same, KINDS), l2=0.1).W, expected)
+
+
+@pytest.mark.parametrize("name", ["row_nr", "Id", "...1", "_c0"])
+@pytest.mark.parametrize("start", [0, 1])
+@pytest.mark.parametrize("stream", [None, True])
+def test_a_column_that_numbers_the_rows_is_no_feature_whatever_its_name(
+    name: str, start: int, stream: bool | None, tmp_path: Path
+) -> None:
+    frame = FRAME.reset_index(drop=True)
+    frame.insert(0, name, np.arange(start, start + N))
+    file = _parquet(tmp_path / "a", frame)
+    messages: list[str] = []
+    assert features(file, log=messages.append, stream=stream) == ("x", "z")
+    assert f"{name!r} (numbers the rows)" in messages[0]
+    assert features(file, features="*") == (name, "x", "z")
+    assert features(frame[[name, "kind"]]) == (name,)  # no others are left
+    frame.loc[3, name] = 7
+    assert features(frame) == (name, "x", "z")
+
+
+def test_an_index_that_pandas_saved_again_and_again_is_no_feature(tmp_path: Path) -> None:
+    for _ in range(3):
+        FRAME.reset_index().to_csv(tmp_path / "a.csv")
+        for _ in range(2):
+            pandas.read_csv(tmp_path / "a.csv").to_csv(tmp_path / "a.csv")
+    assert features(tmp_path / "a.csv") == ("x", "z")
+    assert features(pandas.read_csv(tmp_path / "a.csv")) == ("x", "z")
+    levels = FRAME.set_index([np.arange(N) % 7, np.arange(N) % 5], append=False)
+    assert features(levels.reset_index()) == ("x", "z")
+
+
+def test_a_model_keeps_a_feature_that_numbers_the_rows_of_other_data(tmp_path: Path) -> None:
+    frame = FRAME.assign(day=np.arange(N)[::-1])
+    model = solve(load(frame, labels="kind", log=silent), l2=0.1)
+    frame.assign(day=np.arange(N)).to_csv(tmp_path / "b.csv", index=False)
+    rows = load_for(tmp_path / "b.csv", None, model.feature_names, None, labels="kind")
+    assert isinstance(rows, Dataset)
+    np.testing.assert_array_equal(rows.X[:, 2], np.arange(N))
+
+
+@pytest.mark.parametrize("number", ["1.100,5", "1,234,567", "12_345", "1'000'000"])
+def test_numbers_in_groups_of_thousands_are_refused_by_name(number: str, tmp_path: Path) -> None:
+    rows = "".join(f'{i / 2}|"{number}"|{"ab"[i % 2]}\n' for i in range(20))
+    (tmp_path / "a.csv").write_text(f"x|z|kind\n{rows}")
+    with pytest.raises(
+        DataError, match=r"column 'z': it holds numbers in groups, such as .* plain"
+    ):
+        features(tmp_path / "a.csv")
+
+
+def test_a_header_that_is_not_utf_8_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes("größe,kind\n1,a\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"must be UTF-8, but its first line has the byte 0xf6"):
+        features(tmp_path / "a.csv")
+
+
+def test_times_have_one_name_in_all_that_holds_them(tmp_path: Path) -> None:
+    times = pandas.to_datetime(["2024-05-01 06:30:00", "2024-05-02 06:30:00.5"])
+    frame = pandas.DataFrame({"x": X, "kind": times[np.arange(N) % 2]})
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    names = ("2024-05-01 06:30:00", "2024-05-02 06:30:00.5")
+    sources = (
+        tmp_path / "a.csv",
+        frame,
+        polars.from_pandas(frame),
+        _parquet(tmp_path / "b", frame),
+    )
+    for source in sources:
+        assert load(source, labels="kind", log=silent).train.class_names == names
+    for labels in (frame["kind"].to_numpy(), frame["kind"].dt.to_pydatetime().tolist()):
+        assert split(X[:, None], labels).train.class_names == names

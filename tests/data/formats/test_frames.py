@@ -16,7 +16,7 @@ from onelayer.data import load
 from onelayer.errors import DataError, SettingsError
 
 COLUMNS = {
-    "age": np.arange(40, dtype=np.int32),
+    "age": np.arange(40, dtype=np.int32)[::-1].copy(),
     "height": np.linspace(0, 1, 40, dtype=np.float32),
     "species": ["cat", "dog"] * 20,
 }

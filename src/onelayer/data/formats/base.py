@@ -73,6 +73,7 @@ class ColumnSpec:
     take: tuple[str, ...] | None = None  # names or patterns of features; None: all that can be
     drop: tuple[str, ...] = ()  # names or patterns of no features
     must_drop: bool = True  # and each must be there
+    known: tuple[str, ...] = ()  # features of a model, which are so whatever they are called
     id: str | None = None  # the column that names each row
     beside: Mapping[str, str] = field(default_factory=dict)  # others of no features, by option
     in_folders: tuple[str, ...] = ()  # columns that the names of folders hold, as in label=cat
@@ -273,6 +274,8 @@ def to_array(values: Any, where: str) -> NDArray[Any]:
 
     It is a view where it can be one: not of what lies on a GPU, nor of bfloat16.
     """
+    if isinstance(values, Iterator):
+        values = list(values)
     if np.ma.is_masked(values):
         raise DataError(f"{where} has masked values; fill them or drop their rows.")
     try:
@@ -281,7 +284,10 @@ def to_array(values: Any, where: str) -> NDArray[Any]:
             values = values.float() if "bfloat16" in str(values.dtype) else values
         array = _shared(values)
     except (TypeError, ValueError, RuntimeError, BufferError) as error:
-        raise DataError(f"{where} cannot be read as an array ({first_line(error)}).") from error
+        raise DataError(
+            f"{where} cannot be read as an array ({first_line(error)}); give an array of numbers "
+            "or text."
+        ) from error
     return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
 
 
@@ -349,7 +355,10 @@ def file_errors(
 
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, up to what cannot be printed; or its type."""
-    line = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    # Some of pyarrow's errors hold several messages.
+    several = len(error.args) > 1 and all(isinstance(words, str) for words in error.args)
+    said = error.args[0] if several else error
+    line = (str(said).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
     strange = (
         i for i, c in enumerate(line) if not c.isprintable() or c == "\N{REPLACEMENT CHARACTER}"
     )

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onelayer.data.classes import lists_of
+from onelayer.data.classes import lists_of, time_name
 from onelayer.data.formats import base
 from onelayer.data.identity import check_names, match_columns
 from onelayer.data.mapped import note_mapped
@@ -33,11 +33,15 @@ MAX_BATCH_BYTES = 512 << 20
 _END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 _ANY_COLUMNS = base.ColumnSpec()
 
-# Numbers as text, with a decimal point or none, and with a decimal comma.
-NUMBER, COMMA_NUMBER = (
-    r"^\s*[+-]?([0-9][0-9_]*\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*$",
+# Numbers as text, with a decimal point or none, with a decimal comma, and in groups of thousands.
+NUMBER, COMMA_NUMBER, GROUPED_NUMBER = (
+    r"^\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*$",
     r"^\s*[+-]?[0-9]+,[0-9]+([eE][+-]?[0-9]+)?\s*$",
+    r"^\s*[+-]?[0-9]{1,3}([.,'_ ][0-9]{3})+([.,][0-9]+)?\s*$",
 )
+
+# A column whose values are 0, 1, 2, … or 1, 2, 3, … in so many rows or more numbers the rows.
+NUMBERED_ROWS = 20
 
 # What of a row group is decoded at a time, and what Parquet's pages are read by.
 _PIECE_BYTES, _LABEL_ROWS, _PAGE_BYTES = 4 << 20, 1 << 20, 1 << 20
@@ -450,8 +454,9 @@ def _choose(
         return found, label
     taken = others if spec.take is None else matching(spec.take, others, where, "features")
     dropped = matching(spec.drop, others, where, "drop", must=spec.must_drop)
-    index = _index_columns(schema) if spec.take is None else []
-    types = {n: schema.field(n).type for n in taken if n not in dropped and n not in index}
+    types = {n: schema.field(n).type for n in taken if n not in dropped}
+    index = _index_columns(schema, types, chunks, spec) if spec.take is None else {}
+    types = {name: kind for name, kind in types.items() if name not in index}
     lists = [name for name, kind in types.items() if _is_list(kind)]
     if len(lists) > 1:
         raise DataError(
@@ -471,7 +476,7 @@ def _choose(
             "be numbers."
         )
     ignored = [f"{name} ({kind})" for name, kind in types.items() if name not in kept]
-    ignored += [f"{name!r} (index)" for name in index if name in others and name not in dropped]
+    ignored += [f"{name!r} ({why})" for name, why in index.items()]
     if ignored:
         log(f"{where}: ignored columns that are no features: {', '.join(ignored)}.")
     return kept, label
@@ -490,16 +495,44 @@ def matching(
     return [name for name in names if any(base.fnmatch_any([name], p) for p in patterns)]
 
 
-def _index_columns(schema: Schema) -> list[str]:
-    """The columns that are the index of a data frame, by pandas's own metadata or by their name."""
+def _index_columns(
+    schema: Schema, types: Mapping[str, Any], chunks: Chunks, spec: base.ColumnSpec
+) -> dict[str, str]:
+    """The columns of these types that are a data frame's index or number the rows, and which of it.
+
+    It is told by pandas's own metadata, by the name, or by the values, where others are left.
+    """
+    from pyarrow.types import is_integer
+
     stored = (schema.pandas_metadata or {}).get("index_columns", ())
-    return [
-        name
-        for name in schema.names
+    of_integers = r"index|level_0|level_\d+" if "level_0" in schema.names else "index"
+    unknown = [name for name in types if name not in spec.known]
+    found = {
+        name: "index"
+        for name in unknown
         if name in stored
-        or re.fullmatch(r"__index_level_\d+__|Unnamed: 0|", name)
-        or (name in ("index", "level_0") and "int" in str(schema.field(name).type))
-    ]
+        or re.fullmatch(r"__index_level_\d+__|Unnamed: 0(\.\d+)*|", name)
+        or (is_integer(types[name]) and re.fullmatch(of_integers, name))
+    }
+    integers = [name for name in unknown if name not in found and is_integer(types[name])]
+    numbering = [n for n in integers if spec.must_drop and _number_the_rows(chunks(n))]
+    others = [n for n, kind in types.items() if n not in found and n not in numbering]
+    if any(_is_number(types[name]) or _is_list(types[name]) for name in others):
+        found |= dict.fromkeys(numbering, "numbers the rows")
+    return found
+
+
+def _number_the_rows(chunks: Iterable[Column]) -> bool:
+    """Whether integers are 0, 1, 2, … or 1, 2, 3, …; they are read no further than they are."""
+    first = rows = 0
+    for chunk in chunks:
+        values = np.asarray(chunk.to_numpy(zero_copy_only=False))
+        if not rows and len(values):
+            first = int(values[0]) if values[0] in (0, 1) else -1
+        if first < 0 or not np.array_equal(values, np.arange(len(values)) + (first + rows)):
+            return False
+        rows += len(values)
+    return rows >= NUMBERED_ROWS
 
 
 def _class_names(schema: Schema, label: str | None, folder: Path | None) -> list[str] | None:
@@ -533,8 +566,10 @@ def _labels(column: Column, where: str, names: list[str] | None = None) -> NDArr
     if pa.types.is_dictionary(column.type):
         kind = pa.large_string() if is_text(column.type) else column.type.value_type
         column = pa.chunked_array([_values(chunk, kind) for chunk in column.chunks], kind)
-    if pa.types.is_temporal(column.type):  # classes that are times are called as they are written
-        column = column.cast(pa.string())
+    is_time = pa.types.is_timestamp(column.type) or pa.types.is_time(column.type)
+    if is_time or pa.types.is_date(column.type):  # classes that are times are called as written
+        texts = column.cast(pa.string()).to_pylist()
+        return np.array([time_name(text) for text in texts], object)
     values: NDArray[Any] = column.to_numpy()
     return values
 
@@ -625,21 +660,25 @@ def _check_text(chunks: Iterable[Column], where: str) -> None:
     first, start = dict[str, str](), 0  # of each kind of text the first, and its row
     for chunk in chunks:
         texts = _values(chunk, pa.large_string())
-        number, comma = (
-            compute.match_substring_regex(texts, form).fill_null(False)
-            for form in (NUMBER, COMMA_NUMBER)
-        )
-        other = compute.invert(compute.or_(number, comma))
-        for kind, mask in (("number", number), ("comma", comma), ("other", other)):
+        left, found = compute.is_valid(texts), dict[str, Any]()
+        forms = {"number": NUMBER, "comma": COMMA_NUMBER, "grouped": GROUPED_NUMBER, "other": ""}
+        for kind, form in forms.items():
+            found[kind] = compute.and_(
+                left, compute.match_substring_regex(texts, form).fill_null(False)
+            )
+            left = compute.and_(left, compute.invert(found[kind]))
+        for kind, mask in found.items():
             at = compute.index(mask, True).as_py()
             if at >= 0:
                 first.setdefault(kind, f"{texts[at].as_py()!r} in row {start + at}")
         start += len(chunk)
-    if "other" in first and len(first) > 1:
+    if "other" in first and {"number", "comma"} & set(first):
         held, advice = f"numbers and text, such as {first['other']}", "write a number there"
     elif "comma" in first:
         held, advice = f"decimal commas as text, such as {first['comma']}", "write decimal points"
         held += f", and decimal points, {first['number']}" if "number" in first else ""
+    elif "grouped" in first and "other" not in first:
+        held, advice = f"numbers in groups, such as {first['grouped']}", "write plain numbers"
     else:
         return
     raise DataError(

@@ -171,7 +171,16 @@ class CsvFile(TableFile):
         """What is between columns, and the decimal point, by the beginning of the file."""
         if head[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
             raise DataError(f"{self.where} must be UTF-8, but it is UTF-16; save it as UTF-8.")
-        first = re.sub('"[^"]*"', "", head.decode("latin-1").partition("\n")[0])
+        line = head.partition(b"\n")[0]
+        try:
+            line.decode()
+        except UnicodeDecodeError as error:
+            if len(line) < len(head):  # else it may be cut within a letter
+                raise DataError(
+                    f"{self.where} must be UTF-8, but its first line has the byte "
+                    f"{line[error.start]:#x}; save it as UTF-8."
+                ) from error
+        first = re.sub('"[^"]*"', "", line.decode("latin-1"))
         sign = max(_DELIMITERS, key=first.count)
         if sign == ",":
             return sign, "."
