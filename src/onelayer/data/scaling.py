@@ -259,12 +259,13 @@ def _warn_of_rounded(dtype: np.dtype[Any], deviation: NDArray[np.float64], span:
     """Warn of features that float32 holds too few values of to be told from a constant."""
     rounded = np.flatnonzero((deviation == 0.0) & (span.low < span.high))
     if dtype == np.float32 and len(rounded):
-        at = rounded[0]
+        at, several = rounded[0], len(rounded) > 1
+        words = "s of float32 differ" if several else " of float32 differs"
         warnings.warn(
-            f"{len(rounded)} feature{'s' * (len(rounded) != 1)} of float32, such as {at} "
-            f"({span.low[at]:.9g} to {span.high[at]:.9g}), differ{'s' * (len(rounded) == 1)} by no "
-            "more than rounding and count as constant; where the differences mean something, give "
-            "float64, or subtract their mean before rounding.",
+            f"{len(rounded)} feature{words} by no more than rounding, such as {at} "
+            f"({span.low[at]:.9g} to {span.high[at]:.9g}), and count{'' if several else 's'} as "
+            "constant; where the differences mean something, give float64, or subtract their mean "
+            "before rounding.",
             stacklevel=4,
         )
 
