@@ -392,7 +392,7 @@ def test_a_header_that_is_not_utf_8_is_refused_in_one_sentence(tmp_path: Path) -
 
 
 def test_times_have_one_name_in_all_that_holds_them(tmp_path: Path) -> None:
-    times = pandas.to_datetime(["2024-05-01 06:30:00", "2024-05-02 06:30:00.5"])
+    times = pandas.to_datetime(["2024-05-01 06:30:00.0", "2024-05-02 06:30:00.5"])
     frame = pandas.DataFrame({"x": X, "kind": times[np.arange(N) % 2]})
     frame.to_csv(tmp_path / "a.csv", index=False)
     names = ("2024-05-01 06:30:00", "2024-05-02 06:30:00.5")
