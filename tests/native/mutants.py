@@ -232,8 +232,6 @@ _TABLE = {
         ("s > 0 ? -wrong : -q", "-q"),
         ("f_[n] * (P_[job_.y[n] * N_ + n] - 1)", "f_[n] * P_[job_.y[n] * N_ + n] - 1"),
         ("0.5 * copies_ * squares", "0.5 * squares"),
-        ("sums[part] += of(", "sums[0] += of("),
-        ("v[i * D_ + d] -= mean", "v[i * D_ + d] -= 0"),
         ("lower ? i + 1 : rows_b", "lower ? i : rows_b"),
         ("f * (p + p)", "f * p"),
         ("f * (-p * q)", "f * 0.0 * q"),
