@@ -265,7 +265,7 @@ def test_who_is_told_of_steps_changes_no_bit(tol: float) -> None:
         np.testing.assert_array_equal(alone.b, watched.b)
         assert alone.passes == watched.passes
         assert [step.passes for step in told] == sorted({step.passes for step in told})
-        assert len(told) > 2
+        assert len(told) > 1
         assert told[-1].cost <= told[0].cost
 
 

@@ -81,9 +81,6 @@ FLOAT64_PRODUCTS, FAR_FLOAT64_PRODUCTS = 5e5, 2e7
 # The relative gap that a descent aims at first, of that to be proven.
 FIRST_AIM = 0.5
 
-# Σ |∂J/∂b| that Newton's method aims at, relative to J, of the relative gap that is to be proven.
-BIAS_AIM = 0.1
-
 # What rounding hides of float32 gradients, relative to that at W = 0, and the least gap there; for
 # a smaller gap than the last, p̄ is brought to π in float64.
 FLOAT32_NOISE, LEAST_FLOAT32_GAP, FLOAT32_TOL = 1e-6, 1e-9, 1e-7
@@ -552,16 +549,15 @@ class Solver:
         target, newton = self._target, self._newton
         if newton is None or not self._present.all():
             return point
-        bias_end = BIAS_AIM * target.tol
         if target.l2:
             times = 2.0 * near * float(self._penalty.curvature)
-            ends = Ends(0.0, times, bias_end, FAR / near)
+            ends = Ends(0.0, times, math.inf, FAR / near)
         else:
             least = near * self._norm_at_zero()
-            ends = Ends(least**2, 0.0, bias_end, (FAR / near) ** 2)
+            ends = Ends(least**2, 0.0, math.inf, (FAR / near) ** 2)
+        # The proof takes the last steps of the bias: rounding may leave none that lowers the cost.
         tell = self._descent(near).is_done
         while self._passes < target.max_passes:
-            was_near = self._estimated_gap(point) <= near
             most = target.max_passes - self._passes if self._on_progress is None else 1
             at, cost, gradient, costs = newton.descend(point.at, self._penalty, ends, most)
             self._passes += costs
@@ -569,7 +565,7 @@ class Solver:
                 return point
             point = Point(at, cost, gradient)
             tell(point)
-            if was_near or self._on_progress is None:
+            if self._on_progress is None:
                 return point
         return point
 
