@@ -302,6 +302,27 @@ ONELAYER_INLINE constexpr Index newton_scratch(Index N, Index D, Index m) {
   return round_up(N, kRowLanes) * (2 * D + 5 * m + 4) + U * U + D * D + 6 * U + kRowLanes * 8;
 }
 
+// sums[n] of the words of eight bytes of each row from `begin` to `end`, each by two factors; fingerprints.hpp says how.
+struct FingerprintJob {
+  StoredMatrix rows;
+  Index D = 0, begin = 0, end = 0;
+  const std::uint64_t *first = nullptr, *second = nullptr;  // of each word, and of kMoreWords behind the last one
+  std::uint64_t* sums = nullptr;
+};
+inline constexpr Index kMoreWords = 256;
+
+// Some entries of `count` vectors, each `stride` further, and of one more; vectors.hpp says what becomes of them.
+template <class T>
+struct VectorsJob {
+  const T* rows = nullptr;
+  Index count = 0, stride = 0, entries = 0;
+  const T* x = nullptr;
+  double* sums = nullptr;           // (count,), of products
+  double factor = 0;                // of a combination that of x
+  const double* factors = nullptr;  // (count,)
+  double* out = nullptr;            // (entries,)
+};
+
 inline constexpr Index kResidualPadding = 16;         // elements that may be read behind the residuals
 inline constexpr Index kBackwardScratch = 64 * 1024;  // elements
 inline constexpr Index kMaxLanes = 16;
@@ -326,6 +347,9 @@ struct Kernels {
   void (*sparse_add)(const SparseAddJob<T>&);
   void (*sparse_step)(const SparseStepJob<T>&);
   void (*newton)(NewtonJob&);
+  void (*row_words)(const FingerprintJob&);
+  void (*block_products)(const VectorsJob<T>&);
+  void (*block_combination)(const VectorsJob<T>&);
 };
 
 }  // namespace onelayer

@@ -2,20 +2,24 @@
 // ONELAYER_KERNELS naming the namespace.
 #include "backward.hpp"
 #include "class_sums.hpp"
+#include "fingerprints.hpp"
 #include "forward.hpp"
 #include "loss.hpp"
 #include "newton.hpp"
 #include "sparse.hpp"
+#include "vectors.hpp"
 
 namespace onelayer::ONELAYER_KERNELS {
 
 extern const Kernels<float> float_kernels = {kLanes<float>, kSharing, kBlockColumns, score<float>, residual<float>,
                                              evaluate<float>, backward<float>, step_groups<float>,
                                              residual_sums<float>, class_sums<float>, row_sums, add_scaled, byte_sums,
-                                             sparse_scores<float>, sparse_add<float>, sparse_step<float>, newton};
+                                             sparse_scores<float>, sparse_add<float>, sparse_step<float>, newton,
+                                             row_words, block_products<float>, block_combination<float>};
 extern const Kernels<double> double_kernels = {kLanes<double>, kSharing, kBlockColumns, score<double>, residual<double>,
                                                evaluate<double>, backward<double>, step_groups<double>,
                                                residual_sums<double>, class_sums<double>, row_sums, add_scaled, byte_sums,
-                                               sparse_scores<double>, sparse_add<double>, sparse_step<double>, newton};
+                                               sparse_scores<double>, sparse_add<double>, sparse_step<double>, newton,
+                                               row_words, block_products<double>, block_combination<double>};
 
 }  // namespace onelayer::ONELAYER_KERNELS

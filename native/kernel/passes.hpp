@@ -65,13 +65,15 @@ struct ClassSumsRequest : Pass {
 };
 
 // What is known of sparse rows without a model: the least and the largest value of each feature, 0 where a row stores
-// none, and how many are stored; or 64 bits of each row.
+// none, and how many are stored.
 struct SparseRangesRequest : Pass {
   double *low = nullptr, *high = nullptr;  // (D,), zeroed
   std::int32_t* counts = nullptr;          // (D,), zeroed
 };
 void sparse_ranges(const SparseRangesRequest& request);
-void sparse_fingerprints(const Pass& pass, std::uint64_t* fingerprints);
+
+// 64 bits of the values of each row.
+void fingerprints(const Kernels<float>& kernels, const Pass& pass, std::uint64_t* found);
 
 // Each returns how many batches, or whether all rows, were done: all of them unless should_stop returned true.
 template <class T> Index train_epoch(const Kernels<T>& kernels, const TrainRequest<T>& request);

@@ -442,11 +442,16 @@ inline std::uint64_t mixed(std::uint64_t z) {
   return z ^ (z >> 31);
 }
 
+// The first or the second factor of a word.
+inline std::uint64_t factor_of(Index word, int place) {
+  constexpr std::uint64_t golden = 0x9E3779B97F4A7C15u;
+  return mixed((2 * static_cast<std::uint64_t>(word) + static_cast<std::uint64_t>(place)) * golden) | 1;
+}
+
 // Of values as a narrower type B, of which so many are a word of eight bytes.
 template <class B, class S>
 std::uint64_t row_fingerprint(const StoredMatrix& x, const S* values, Index begin, Index end) {
   constexpr Index each = 8 / static_cast<Index>(sizeof(B));
-  constexpr std::uint64_t golden = 0x9E3779B97F4A7C15u;
   std::uint64_t sum = 0;
   for (Index j = begin; j < end;) {
     const Index word = x.feature(j) / each;
@@ -457,9 +462,8 @@ std::uint64_t row_fingerprint(const StoredMatrix& x, const S* values, Index begi
       std::memcpy(&of_value, &value, sizeof value);
       bits |= of_value << (64 / each * (x.feature(j) % each));
     }
-    const std::uint64_t number = 2 * static_cast<std::uint64_t>(word);
-    bits *= mixed((number + 1) * golden) | 1;
-    sum += (bits ^ (bits >> 32)) * (mixed((number + 2) * golden) | 1);
+    bits *= factor_of(word, 1);
+    sum += (bits ^ (bits >> 32)) * factor_of(word, 2);
   }
   return mixed(sum);
 }
@@ -480,6 +484,20 @@ void sparse_fingerprints(const Pass& pass, std::uint64_t* fingerprints) {
                                    : row_fingerprint<double>(x, values, begin, end);
       }
     });
+  });
+}
+
+void fingerprints(const Kernels<float>& kernels, const Pass& pass, std::uint64_t* found) {
+  if (pass.rows.x.sparse()) return sparse_fingerprints(pass, found);
+  const auto [N, D, K, R] = pass.shape;
+  std::vector<std::uint64_t> first, second;
+  for (Index word = 0; word < D + kMoreWords; ++word)
+    first.push_back(factor_of(word, 1)), second.push_back(factor_of(word, 2));
+  const int threads = static_cast<int>(max(1, min(pass.threads, N * D >> 18)));
+  run_threads(threads, [&](int thread) {
+    const Index begin = part_begin(N, threads, thread), end = part_begin(N, threads, thread + 1);
+    kernels.row_words({pass.rows.x, D, begin, end, first.data(), second.data(), found});
+    std::transform(found + begin, found + end, found + begin, mixed);
   });
 }
 

@@ -214,6 +214,8 @@ Pass check_rows(const RowArrays& X, const OptionalArray& order, const ReadArray&
 
 }  // namespace
 
+Pass check_stored_rows(const RowArrays& X, int threads) { return check_stored(X, std::nullopt, threads); }
+
 Pass check_sparse_rows(const RowArrays& X, int threads) {
   if (!std::holds_alternative<SparseArrays>(X)) value_error("X", "sparse rows", "an array");
   return check_stored(X, std::nullopt, threads);
@@ -286,6 +288,27 @@ Quadratic check_quadratic(const ReadArray& H, const ReadArray& penalty, const Wr
   check<double>(ReadArray(g), "g", "(m, n)", {m, n});
   return {n, m, check<double>(H, "H", "(n, n)", {n, n}), check<double>(penalty, "penalty", "(n,)", {n}),
           static_cast<double*>(w.data()), static_cast<double*>(g.data())};
+}
+
+void check_vectors(const ReadArray& rows, const ReadArray& x) {
+  check_rank(rows, "rows", 2, "(m, n)");
+  if (rows.dtype() != nb::dtype<float>() && rows.dtype() != nb::dtype<double>())
+    type_error("rows", "float32 or float64", rows);
+  check_array(rows, "rows", rows.dtype(), "(m, n)", dimensions(rows));
+  check_array(x, "x", rows.dtype(), "(n,)", {static_cast<Index>(rows.shape(1))});
+}
+
+PointRequest check_point(const ReadArray& at, const ReadArray& present, int threads) {
+  check_rank(at, "at", 2, "(K, D + 1)");
+  const double* const values = check<double>(at, "at", "(K, D + 1)", dimensions(at));
+  const Dimensions shape = dimensions(at);
+  const bool* const of = check<bool>(present, "present", "(K,)", {shape[0]});
+  if (shape[1] < 1) value_error("at", "a column of biases", shape_text(shape));
+  PointRequest request{shape[0], shape[1] - 1, values, {}, threads};
+  for (Index k = 0; k < shape[0]; ++k)
+    if (of[k]) request.present.push_back(k);
+  if (request.present.empty()) value_error("present", "at least one class", "none");
+  return request;
 }
 
 AnyColumns columns_of(const SparseArrays& X, const OptionalArray& order, const ReadArray& scale,

@@ -17,6 +17,7 @@
 #include "kernel/coordinate_descent.hpp"
 #include "kernel/dual_descent.hpp"
 #include "kernel/passes.hpp"
+#include "kernel/points.hpp"
 
 namespace nb = nanobind;
 
@@ -41,12 +42,19 @@ Pass check_pass(const RowArrays& X, const ReadArray& y, const OptionalArray& ord
 Pass check_classes(const RowArrays& X, const ReadArray& y, Index classes, const OptionalArray& order, int threads,
                    const OptionalArray& weights);
 
-// Sparse rows in order, without labels.
+// Stored rows in order, without labels; or sparse rows.
+Pass check_stored_rows(const RowArrays& X, int threads);
 Pass check_sparse_rows(const RowArrays& X, int threads);
 
 // The same with factors (R, N, K) instead of labels, W and b.
 Pass check_sums(const RowArrays& X, const ReadArray& factors, const OptionalArray& order, const ReadArray& scale,
                 const ReadArray& offset, int threads);
+
+// Vectors (m, n) and one (n,) of one type.
+void check_vectors(const ReadArray& rows, const ReadArray& x);
+
+// A point (K, D + 1) and booleans (K,).
+PointRequest check_point(const ReadArray& at, const ReadArray& present, int threads);
 
 Quadratic check_quadratic(const ReadArray& H, const ReadArray& penalty, const WriteArray& w, const WriteArray& g);
 

@@ -141,14 +141,71 @@ nb::tuple sparse_ranges_of(const RowArrays& X) {
   return nb::make_tuple(low.array(), high.array(), counts.array());
 }
 
-nb::object sparse_fingerprints_of(const RowArrays& X, int threads) {
-  const Pass pass = check_sparse_rows(X, threads);
-  Output<std::uint64_t> fingerprints({pass.shape.N});
+nb::object fingerprints_of(const RowArrays& X, int threads) {
+  const Pass pass = check_stored_rows(X, threads);
+  Output<std::uint64_t> found({pass.shape.N});
   {
     nb::gil_scoped_release release;
-    sparse_fingerprints(pass, fingerprints.data());
+    fingerprints(kernels<float>(), pass, found.data());
   }
-  return fingerprints.array();
+  return found.array();
+}
+
+template <class T>
+Vectors<T> vectors_of(const ReadArray& rows, const ReadArray& x) {
+  return {static_cast<const T*>(rows.data()), dimension(rows, "rows", "(m, n)", 0), dimension(rows, "rows", "(m, n)", 1),
+          static_cast<const T*>(x.data())};
+}
+
+nb::object products_of(const ReadArray& rows, const ReadArray& x, int threads) {
+  check_vectors(rows, x);
+  Output<double> sums({static_cast<Index>(rows.shape(0))});
+  with_dtype(rows, [&]<class T>(T) {
+    nb::gil_scoped_release release;
+    products(kernels<T>(), vectors_of<T>(rows, x), threads, sums.data());
+  });
+  return sums.array();
+}
+
+nb::object combination_of(const ReadArray& rows, const ReadArray& factors, const ReadArray& x, double factor,
+                          int threads) {
+  check_vectors(rows, x);
+  const double* const of_rows = check_doubles(factors, "factors", {static_cast<Index>(rows.shape(0))});
+  Output<double> out({static_cast<Index>(rows.shape(1))});
+  with_dtype(rows, [&]<class T>(T) {
+    nb::gil_scoped_release release;
+    combine(kernels<T>(), vectors_of<T>(rows, x), threads, factor, of_rows, out.data());
+  });
+  return out.array();
+}
+
+nb::tuple without_shared_of(const ReadArray& at, const ReadArray& present, bool wide, int threads) {
+  const PointRequest request = check_point(at, present, threads);
+  Output<double> out({request.K, request.D + 1});
+  const auto rounded = [&]<class T>(T) {
+    Output<T> W({request.K, request.D}), b({request.K});
+    {
+      nb::gil_scoped_release release;
+      without_shared(request, out.data(), W.data(), b.data());
+    }
+    return nb::make_tuple(out.array(), W.array(), b.array());
+  };
+  return wide ? rounded(double{}) : rounded(float{});
+}
+
+nb::tuple add_penalty_of(const ReadArray& at, const ReadArray& present, const ReadArray& G, const ReadArray& g,
+                         const ReadArray& bends, int threads) {
+  const PointRequest request = check_point(at, present, threads);
+  const auto kept = static_cast<Index>(request.present.size());
+  const double* const of_W = check_doubles(G, "G", {kept, request.D});
+  const double *const of_b = check_doubles(g, "g", {kept}), *const of_features = check_doubles(bends, "bends", {request.D});
+  Output<double> gradient({request.K, request.D + 1});
+  PenalizedSums sums;
+  {
+    nb::gil_scoped_release release;
+    sums = add_penalty(request, of_W, of_b, of_features, gradient.data());
+  }
+  return nb::make_tuple(gradient.array(), sums.value, sums.squares);
 }
 
 Index coordinate_descent_of(const ReadArray& H, const ReadArray& penalty, const WriteArray& w, const WriteArray& g,
@@ -294,8 +351,17 @@ NB_MODULE(_native, m) {
   m.def("sparse_ranges", &sparse_ranges_of, "X"_a,
         "Returns the least and the largest value of each feature of sparse rows, 0 where a row stores none, and how "
         "many are stored, (D,) each.");
-  m.def("sparse_fingerprints", &sparse_fingerprints_of, "X"_a, "threads"_a,
-        "Returns 64 bits of the values of each sparse row, (N,).");
+  m.def("fingerprints", &fingerprints_of, "X"_a, "threads"_a, "Returns 64 bits of the values of each row, (N,).");
+  m.def("products", &products_of, "rows"_a, "x"_a, "threads"_a,
+        "Returns the products of vectors (m, n) with x (n,), float64.");
+  m.def("combination", &combination_of, "rows"_a, "factors"_a, "x"_a, "factor"_a, "threads"_a,
+        "Returns x (n,) times its factor plus vectors (m, n) times theirs, (m,), float64.");
+  m.def("without_shared", &without_shared_of, "at"_a, "present"_a, "wide"_a, "threads"_a,
+        "Returns a point (K, D + 1) less what its present classes share, rounded to float64 or float32; and its W and b "
+        "of that type.");
+  m.def("add_penalty", &add_penalty_of, "at"_a, "present"_a, "G"_a, "g"_a, "bends"_a, "threads"_a,
+        "Returns the gradient (K, D + 1) of a cost at a point from the loss's, of the present classes, and the curvatures "
+        "of the penalty, less what these classes share; the penalty; and the squares of the gradient of W, summed.");
   m.def("coordinate_descent", &coordinate_descent_of, "H"_a, "penalty"_a, "w"_a, "g"_a, "tolerance"_a, "sweeps"_a,
         "Minimises a quadratic of Hessian H (n, n) and gradient g (m, n) at w (m, n) plus the sum over j of penalty_j "
         "times the norm of w_:j, in place.\n\n"

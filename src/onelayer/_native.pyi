@@ -91,8 +91,33 @@ def sparse_ranges(X: Stored) -> tuple[Float64, Float64, NDArray[np.int32]]:
     A value that a row does not store is 0; counts are of those that are stored.
     """
 
-def sparse_fingerprints(X: Stored, threads: int) -> NDArray[np.uint64]:
-    """Return 64 bits of the values of each sparse row, (N,)."""
+def fingerprints(X: Stored, threads: int) -> NDArray[np.uint64]:
+    """Return 64 bits of the values of each row, (N,)."""
+
+def products(rows: Floats, x: Floats, threads: int) -> Float64:
+    """Return the products of vectors (m, n) with x (n,)."""
+
+def combination(
+    rows: Floats, factors: Float64, x: Floats, factor: float, threads: int
+) -> Float64:  # fmt: skip
+    """Return x (n,) times its factor plus vectors (m, n) times theirs, (m,)."""
+
+def without_shared(
+    at: Float64, present: NDArray[np.bool_], wide: bool, threads: int
+) -> tuple[Float64, Floats, Floats]:
+    """Return a point (K, D + 1) less what its present classes share, and its W and b.
+
+    All are rounded to float32, unless they are to be wide.
+    """
+
+def add_penalty(
+    at: Float64, present: NDArray[np.bool_], G: Float64, g: Float64, bends: Float64, threads: int
+) -> tuple[Float64, float, float]:
+    """Return the gradient (K, D + 1) of a cost from the loss's, of the present classes.
+
+    It is less what these classes share; also return the penalty, and the squares of the gradient
+    of W, summed. `bends` (D,) is the curvature of the penalty.
+    """
 
 def coordinate_descent(
     H: Float64, penalty: Float64, w: Float64, g: Float64, tolerance: float, sweeps: int

@@ -7,7 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from onelayer.data.fingerprints import chances, count_shared, row_fingerprints, text_fingerprints
+from onelayer.data.fingerprints import (
+    _factors,
+    chances,
+    count_shared,
+    distinct,
+    mixed,
+    row_fingerprints,
+    text_fingerprints,
+)
 
 
 @pytest.mark.parametrize("features", [1, 3, 8, 13])
@@ -28,6 +36,31 @@ def test_fractions_are_the_same_rows_in_the_types_that_hold_them() -> None:
     for dtype in (np.float32, np.float64):
         np.testing.assert_array_equal(row_fingerprints(X.astype(dtype)), expected)
     assert (row_fingerprints(X * np.float64(1 + 2**-40))[:7] != expected[:7]).all()
+
+
+@pytest.mark.parametrize("features", [1, 5, 255, 256, 700])
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
+def test_a_fingerprint_is_the_sum_of_products_of_words(dtype: str, features: int) -> None:
+    """By whole numbers of Python, modulo 2⁶⁴; each row is of the narrowest type."""
+    rng, whole = np.random.default_rng(features), 1 << 64
+    X = rng.normal(size=(3, features)) if dtype != "uint8" else rng.integers(0, 256, (3, features))
+    X = X.astype(dtype)
+    words = np.pad(X, ((0, 0), (0, -features % 8))).view("<u8")
+    factors = zip(*(part.tolist() for part in _factors(words.shape[1])), strict=True)
+    totals = np.zeros(3, object)
+    for column, (first, second) in zip(words.T.tolist(), factors, strict=True):
+        of_rows = [word * first % whole for word in column]
+        totals += [(product ^ (product >> 32)) * second for product in of_rows]
+    expected = mixed(np.array([int(total) % whole for total in totals], np.uint64))
+    np.testing.assert_array_equal(row_fingerprints(X), expected)
+    np.testing.assert_array_equal(row_fingerprints(X[::-1]), expected[::-1])
+    np.testing.assert_array_equal(row_fingerprints(X, np.array([2, 0])), expected[[2, 0]])
+
+
+def test_distinct_fingerprints_ascend() -> None:
+    found = np.array([5, 2**64 - 1, 0, 5, 0], np.uint64)
+    np.testing.assert_array_equal(distinct(found), np.unique(found))
+    assert not len(distinct(found[:0]))
 
 
 def test_a_zero_of_either_sign_is_the_same_value() -> None:

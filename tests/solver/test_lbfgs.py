@@ -52,10 +52,10 @@ def test_the_compact_form_is_the_two_loops_also_when_the_oldest_steps_are_forgot
         s = rng.normal(size=n)
         y = A @ s
         pairs.append((s, y))
-        memory.add(*(part.reshape(shape) for part in (s, y, np.linalg.solve(B, y))))
+        memory.add([part.reshape(shape) for part in (s, y, np.linalg.solve(B, y))])
         g = rng.normal(size=n)
         divided = np.linalg.solve(B, g).reshape(shape)
-        found = memory.times(g.reshape(shape), divided).ravel()
+        found = -memory.direction(g.reshape(shape), divided).ravel()
         expected = two_loops(g, pairs[-MAX_PAIRS:], B)
         np.testing.assert_allclose(found, expected, atol=tolerance * np.abs(expected).max())
     kept = [np.ravel(part) for pair in memory.pairs for part in pair]
@@ -65,7 +65,7 @@ def test_the_compact_form_is_the_two_loops_also_when_the_oldest_steps_are_forgot
 
 def test_a_step_against_the_curvature_is_not_remembered() -> None:
     memory, step = Memory((2, 3)), np.ones((2, 3))
-    memory.add(step, -step, -step)
+    memory.add((step, -step, -step))
     assert not memory
     assert memory.pairs == ()
 

@@ -21,7 +21,7 @@ from onelayer.data.classes import (
     check_label_type,
     label_values,
 )
-from onelayer.data.fingerprints import Fingerprints, row_fingerprints
+from onelayer.data.fingerprints import Fingerprints, distinct, row_fingerprints
 from onelayer.data.formats.base import to_array
 from onelayer.data.identity import column_names, match_columns, take_columns
 from onelayer.data.mapped import check_mapped
@@ -210,11 +210,11 @@ class Dataset:
         if stored_rows(self.X) is None:
             return self._distinct
         known = self.fingerprints
-        return None if known is None else np.unique(known)
+        return None if known is None else distinct(known)
 
     @cached_property
     def _distinct(self) -> Fingerprints:
-        return np.unique(self._fingerprints)
+        return distinct(self._fingerprints)
 
     def take(self, rows: slice | ArrayLike) -> Dataset:
         """Choose rows, with the same classes.

@@ -51,7 +51,7 @@ EXACT_BYTES = 2
 
 # Rows are judged to lie elsewhere by so many entries at most: a value is outside the range of its
 # feature beyond this part of the range's width, and small below this part of the largest.
-RANGE_ENTRIES, RANGE_MARGIN, SMALL_PART = 1 << 17, 0.1, 0.1
+RANGE_ENTRIES, RANGE_MARGIN, SMALL_PART = 1 << 15, 0.1, 0.1
 
 # The same of sparse rows, whose columns have few values: beyond so many times the largest one.
 SPARSE_MARGIN, SPARSE_PART = 2.0, 0.01

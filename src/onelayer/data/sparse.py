@@ -257,7 +257,7 @@ class SparseRows:
         """64 bits of the values of each row, (N,): those of the same rows as an array."""
         if not len(self) or not self.shape[1]:
             return row_fingerprints(self.toarray())
-        return _native.sparse_fingerprints(self.arrays, _native.default_threads())
+        return _native.fingerprints(self.arrays, _native.default_threads())
 
     def __array__(self, *_: object, **__: object) -> NoReturn:
         raise TypeError(

@@ -47,6 +47,8 @@ FEW_PRODUCTS = 1.6e7
 # What solvers take of the kernel beside passes.
 coordinate_descent, dual_sweep = _native.coordinate_descent, _native.dual_sweep
 SparseColumns, newton = _native.SparseColumns, _native.newton
+products, combination = _native.products, _native.combination
+without_shared, add_penalty = _native.without_shared, _native.add_penalty
 
 
 def default_threads() -> int:

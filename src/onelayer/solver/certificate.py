@@ -470,13 +470,17 @@ def bound_of(
     kept = 1.0 - t - spare
     # A row of class k gives the fraction moved[k] of its mass to others, in parts `taken`.
     moved, taken = kept * over / frequencies, under / max(float(under.sum()), TINY)
-    along = np.einsum("k,kd->d", moved, centred)
-    G = kept * (found.G - g[:, None] * mean)
-    G += taken[:, None] * along - moved[:, None] * centred
-    slope = norm(G + penalty.gradient(W))
+    given = moved[:, None] * centred
+    along, G = given.sum(axis=0), g[:, None] * -mean
+    G += found.G
+    G *= kept
+    G -= given
+    G += taken[:, None] * along
+    G += penalty.gradient(W)
+    slope = norm(G)
     # The mean of KL(r ‖ p) = Σ r log r + loss + (y − r)ᵀ s, times t; s by centred rows.
     bias, mass = b + np.einsum("kd,d->k", W, mean), moved * frequencies
-    mixing = t * found.loss + inner(moved[:, None] * W, centred) + inner(mass, bias)
+    mixing = t * found.loss + inner(given, W) + inner(mass, bias)
     mixing -= inner(taken, np.einsum("kd,d->k", W, along) + mass.sum() * bias)
     part = moved / max(t, TINY)
     mixing += t * inner(frequencies, _xlogx(part) + _xlogx(np.maximum(1.0 - part, 0.0)))

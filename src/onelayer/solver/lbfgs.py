@@ -26,7 +26,7 @@ with a sample of rows. The remembered steps correct what the sample misses.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -37,6 +37,7 @@ from onelayer.data.rows import Rows
 from onelayer.data.scaling import EQUAL
 from onelayer.data.streaming import stored_rows
 from onelayer.engines import Engine, Weights, loaded
+from onelayer.engines.native import combination, default_threads, products
 from onelayer.objective.penalty import Penalty
 from onelayer.solver.certificate import RowSums
 from onelayer.solver.linalg import (
@@ -54,6 +55,8 @@ from onelayer.solver.linalg import (
 Float64 = NDArray[np.float64]
 
 Float32 = NDArray[np.float32]
+
+Floats = NDArray[np.floating]
 
 MAX_PAIRS = 20
 
@@ -101,6 +104,7 @@ class Point(NamedTuple):
     cost: float
     gradient: Float64
     rounded: float = math.inf  # as of `FullGradient`
+    steepness: float = math.nan  # norm of the gradient of W
 
 
 class Pair(NamedTuple):
@@ -115,7 +119,7 @@ class Descent:
     """What a descent is made of."""
 
     evaluate: Callable[[Float64], Point]  # one pass over the data
-    inverse_hessian: Callable[[Point], Float64]  # or a preconditioner's, times the gradient
+    inverse_hessian: Callable[[Point], Floats]  # or a preconditioner's, times the gradient
     memory: Memory | None  # corrects a preconditioner by steps taken; None: H⁻¹ is exact
     rounding: float  # relative error of an evaluated cost
     is_done: Callable[[Point], bool]  # called with each new point
@@ -138,68 +142,77 @@ class Memory:
     def __init__(self, shape: tuple[int, int]) -> None:
         size = shape[0] * shape[1]
         dtype = np.dtype("float64" if size <= FEW_ENTRIES else "float32")
-        most = max(4, min(MAX_PAIRS, PAIR_BYTES // (3 * size * dtype.itemsize)))
-        self._shape, self._order = shape, np.arange(0)  # where steps lie, oldest first
-        self._S, self._Y, self._Z = (np.empty((most, size), dtype) for _ in range(3))
+        self._most = max(4, min(MAX_PAIRS, PAIR_BYTES // (3 * size * dtype.itemsize)))
+        self._shape, self._threads = shape, default_threads()
+        # Slots of s and z, and of y; those in use, oldest first; and the next one.
+        self._vectors = np.zeros((self._most + 1, 2, size), dtype)
+        self._changes = np.zeros((self._most + 1, size), dtype)
+        self._order, self._next = np.arange(0), 0
         # R⁻¹ and Y Zᵀ, oldest first, and the diagonal of R.
-        self._inverse, self._moments = np.zeros((most, most)), np.zeros((most, most))
-        self._slopes = np.zeros(most)
+        self._inverse, self._moments = np.zeros((2, self._most, self._most))
+        self._slopes = np.zeros(self._most)
 
     def __len__(self) -> int:
         return len(self._order)
 
     def clear(self) -> None:
         """Forget all steps."""
-        self._order = np.arange(0)
+        self._order, self._next = np.arange(0), 0
 
     @property
     def pairs(self) -> tuple[Pair, ...]:
         """The steps with the changes along them, oldest first."""
-        kept = (part[self._order].astype(np.float64) for part in (self._S, self._Y))
-        return tuple(
-            Pair(*(a.reshape(self._shape) for a in pair)) for pair in zip(*kept, strict=True)
-        )
+        kept = (self._vectors[self._order, 0], self._changes[self._order])
+        wide = (part.astype(np.float64).reshape(-1, *self._shape) for part in kept)
+        return tuple(Pair(*pair) for pair in zip(*wide, strict=True))
 
-    def add(self, step: Float64, change: Float64, divided: Float64) -> None:
-        """Remember a step, the change y of the gradient along it, and M⁻¹y."""
-        given = (part.astype(self._S.dtype, copy=False) for part in (step, change, divided))
-        s, y, z = (part.reshape(-1) for part in given)
-        with one_blas_thread():
-            slope, moment = float(s @ y), float(y @ z)
-            if not (slope > 0.0 and moment > 0.0):
-                return
-            slot = filled = len(self)
-            if filled == len(self._S):
-                slot, self._order = int(self._order[0]), self._order[1:]
-                for array in (self._inverse, self._moments):
-                    array[:-1, :-1] = array[1:, 1:].copy()
-                self._slopes[:-1] = self._slopes[1:].copy()
-            along, beside = ((part[:filled] @ y)[self._order] for part in (self._S, self._Z))
+    def add(self, after: Sequence[Any], before: Sequence[Any] = (0.0, 0.0, 0.0)) -> None:
+        """Remember the step between two points, of which W with b, gradient and M⁻¹g are given."""
+        slot = self._next
+        vectors, y = self._vectors[slot], self._changes[slot]
+        for of, now, then in zip((vectors[0], y, vectors[1]), after, before, strict=True):
+            np.subtract(now, then, out=of.reshape(self._shape), casting="same_kind")
+        slope, moment = self._products(self._vectors[slot : slot + 1], y)[0]
+        if not (slope > 0.0 and moment > 0.0):
+            vectors[:] = 0.0  # no factor of what is no number is 0
+            return
+        used, self._next = len(self), len(self) + 1
+        if used == self._most:
+            used += 1
+            self._next, self._order = int(self._order[0]), self._order[1:]
+            for array in (self._inverse, self._moments):
+                array[:-1, :-1] = array[1:, 1:].copy()
+            self._slopes[:-1] = self._slopes[1:].copy()
+        along, beside = self._products(self._vectors[:used], y)[self._order].T
         m = len(self)
         self._inverse[:m, m] = self._inverse[:m, :m] @ along / -slope
         self._inverse[m, : m + 1] = 0.0
         self._inverse[m, m] = 1.0 / slope
         self._moments[:m, m] = self._moments[m, :m] = beside
         self._moments[m, m], self._slopes[m] = moment, slope
-        self._S[slot], self._Y[slot], self._Z[slot] = s, y, z
         self._order = np.append(self._order, slot)
 
-    def times(self, gradient: Float64, divided: Float64) -> Float64:
-        """H times a gradient g, of which M⁻¹g is known."""
+    def direction(self, gradient: Float64, divided: Floats) -> Float64:
+        """−H g of a gradient g, of which M⁻¹g is known."""
         m, order = len(self), self._order
         if not m:
-            return divided
+            return -np.asarray(divided, np.float64)
         inverse, moments, slopes = self._inverse[:m, :m], self._moments[:m, :m], self._slopes[:m]
-        S, Z, scale = self._S[:m], self._Z[:m], slopes[-1] / moments[-1, -1]
-        g = gradient.reshape(-1).astype(S.dtype, copy=False)
-        with one_blas_thread():
-            a = inverse @ (S @ g)[order]
-            u = (slopes * a + scale * (moments @ a - (Z @ g)[order])) @ inverse
-            of_steps, of_changes = np.empty((2, m), S.dtype)
-            of_steps[order], of_changes[order] = u, -scale * a
-            correction = of_steps @ S
-            correction += of_changes @ Z
-        return np.asarray(scale * divided + correction.reshape(self._shape))
+        vectors, scale = self._vectors[: order.max() + 1], slopes[-1] / moments[-1, -1]
+        dtype = vectors.dtype
+        along, beside = self._products(vectors, gradient.reshape(-1).astype(dtype))[order].T
+        a = inverse @ along
+        factors = np.zeros(vectors.shape[:2])
+        factors[order, 0] = (scale * (beside - moments @ a) - slopes * a) @ inverse
+        factors[order, 1] = scale * a
+        rows, x = vectors.reshape(-1, vectors.shape[-1]), divided.astype(dtype, copy=False)
+        found = combination(rows, factors.ravel(), x.reshape(-1), -scale, self._threads)
+        return found.reshape(self._shape)
+
+    def _products(self, vectors: Floats, x: Floats) -> Float64:
+        """Of the vectors s and z of slots with another one, shape (slots, 2)."""
+        found = products(vectors.reshape(-1, vectors.shape[-1]), x, self._threads)
+        return found.reshape(-1, 2)
 
 
 def descend(descent: Descent, start: Point) -> Point:
@@ -210,7 +223,7 @@ def descend(descent: Descent, start: Point) -> Point:
     """
     memory, point, stalled = descent.memory, start, 0
     lowest, flattest = math.inf, math.inf
-    before: tuple[Point, Float64] | None = None
+    before: tuple[Floats, ...] | None = None  # of the last point
     while not descent.is_done(point):
         flatness = norm(point.gradient)
         falls = point.cost < lowest - descent.rounding * abs(point.cost)
@@ -218,20 +231,19 @@ def descend(descent: Descent, start: Point) -> Point:
         if stalled > MAX_STALLED:
             return point
         lowest, flattest = min(lowest, point.cost), min(flattest, flatness)
-        following = None
         divided = descent.inverse_hessian(point)
-        direction = divided
-        if memory is not None:
+        here = (point.at, point.gradient, divided)
+        if memory is None:
+            direction = -np.asarray(divided, np.float64)
+        else:
             if before is not None:
-                last, divided_before = before
-                change = point.gradient - last.gradient
-                memory.add(point.at - last.at, change, divided - divided_before)
-            direction = memory.times(point.gradient, divided)
-        slope = -inner(direction, point.gradient)
-        following = _step_along(descent, point, -direction, slope) if slope < 0.0 else None
+                memory.add(here, before)
+            direction = memory.direction(point.gradient, divided)
+        slope = inner(direction, point.gradient)
+        following = _step_along(descent, point, direction, slope) if slope < 0.0 else None
         before = None
         if following is not None:
-            before, point = (point, divided), following
+            before, point = here, following
         elif memory:
             memory.clear()
         elif not descent.is_damped(point):
@@ -247,7 +259,8 @@ def _step_along(descent: Descent, point: Point, direction: Float64, slope: float
     slack = descent.rounding * abs(point.cost)
     length = descent.first_length(point, direction)
     while length > MIN_STEP:
-        trial = descent.evaluate(point.at + length * direction)
+        step = direction if length == 1.0 else length * direction
+        trial = descent.evaluate(point.at + step)
         if trial.cost <= point.cost + SUFFICIENT * length * slope:
             return trial
         flat = abs(inner(trial.gradient, direction)) <= (1.0 - 2.0 * SUFFICIENT) * -slope
@@ -278,7 +291,7 @@ class Preconditioner:
             scale, offset = (np.where(self.varies, part, 0.0) for part in (scale, offset))
         return replace(rows, scale=scale, offset=offset)
 
-    def divide(self, gradient: Float64, penalty: Penalty) -> Float64:
+    def divide(self, gradient: Float64, penalty: Penalty) -> Floats:
         """M(λ)⁻¹ times each row of gradients, shape (n, D + 1); the last column is the bias's."""
         bend = float(penalty.curvature)
         made = self._made.get(bend)
@@ -287,7 +300,7 @@ class Preconditioner:
             made = self._made[bend] = self._inverse(bend)
         if self.covariance is None and self.directions is None:
             return np.asarray(gradient * made)
-        G, divided = gradient[:, :-1].astype(np.float32), np.empty_like(gradient)
+        G, divided = gradient[:, :-1].astype(np.float32), np.empty(gradient.shape, np.float32)
         divided[:, -1] = gradient[:, -1] / self.curvature
         if self.directions is None:
             divided[:, :-1] = outer_product(self.engine, G, made)
@@ -297,7 +310,7 @@ class Preconditioner:
         along *= inside
         divided[:, :-1] = inner_product(self.engine, along, self.directions)
         if outside:
-            divided[:, :-1] += outside * gradient[:, :-1]
+            divided[:, :-1] += np.float32(outside) * G
         return divided
 
     def _inverse(self, bend: float) -> Any:

@@ -49,7 +49,7 @@ Float64 = NDArray[np.float64]
 
 Floats = NDArray[np.floating]
 
-Divide = Callable[[Float64], Float64]
+Divide = Callable[[Float64], Floats]
 
 # Seconds on one core of a two-core EPYC (Zen 5), over problems of 150 × 4 to 10 000 × 513: of a
 # step of L-BFGS beside the products of its pass, of a product of a pass, of one of a Gram matrix in
@@ -76,8 +76,9 @@ MAX_ENTRIES, MAX_HESSIAN, MAX_SECONDS = 1 << 24, 1 << 22, 0.25
 # Steps of Newton's method on a line, and the score from which on a probability of 0 is left.
 LINE_STEPS, LARGEST_SCORE = 2, 80.0
 
-# Rows of a sample that says how long a step is, such steps, and what its slope is off at most.
-LINE_ROWS, STEPS_ON_LINE, MOST_SCALED = 256, 10, 4.0
+# Rows of a sample that says how long a step is, such steps, the relative change that ends them, and
+# what its slope is off at most.
+LINE_ROWS, STEPS_ON_LINE, LINE_CHANGE, MOST_SCALED = 256, 10, 0.01, 4.0
 
 # Most products with the rows of a truncated step of Newton's, and entries of rows that stay in the
 # cache for them, so that BLAS makes the passes of two classes faster than an engine.
@@ -424,8 +425,11 @@ def lowest_on_line(
     slope: float,
     steep: float,
     steps: int,
+    change: float = 0.0,
 ) -> float:
     """About how far on a line the cost is lowest, by so many of Newton's steps from 1.
+
+    They end where one changes the length by no more than this part.
 
     Scores (K, N) grow by `along`; the rest of the cost has a slope and a curvature of its own, and
     `mean` makes of values of the rows those whose sum is their mean.
@@ -444,7 +448,9 @@ def lowest_on_line(
         bends = steep + float(np.add.reduce(mean(second)))
         if not bends > 0.0:
             break
-        length = min(max(length - falls / bends, length / 2.0), 4.0 * length)
+        before, length = length, min(max(length - falls / bends, length / 2.0), 4.0 * length)
+        if abs(length - before) <= change * before:
+            break
     return length
 
 
@@ -463,11 +469,11 @@ class LineSample:
         self, at: Float64, direction: Float64, penalty: Penalty, falls: float
     ) -> float | None:
         """As of `DenseRows`, from the cost's slope on all rows; None where the sample's differs."""
-        W, b = (np.stack([at, direction]).astype(np.float32)[..., part] for part in (slice(-1), -1))
+        W = np.empty((2, len(at), at.shape[1] - 1), np.float32)
+        W[0], W[1] = at[:, :-1], direction[:, :-1]
+        b = np.stack([at[:, -1], direction[:, -1]]).astype(np.float32)
         bare = self._rows.unlabelled
-        scores, along = (
-            of.T.copy() for of in self._engine.scores(bare, Weights(W.copy(), b.copy()))
-        )
+        scores, along = (of.T.copy() for of in self._engine.scores(bare, Weights(W, b)))
         if self._rows.row_offsets is not None:
             scores += self._rows.row_offsets.T
         along -= along[self._own]
@@ -480,7 +486,7 @@ class LineSample:
         if not 1.0 / MOST_SCALED <= scale <= MOST_SCALED:
             return None
         mean = (scale * self._fractions).astype(np.float32).__mul__
-        return lowest_on_line(scores, along, mean, slope, steep, STEPS_ON_LINE)
+        return lowest_on_line(scores, along, mean, slope, steep, STEPS_ON_LINE, LINE_CHANGE)
 
 
 class ClassCurvature:

@@ -29,6 +29,7 @@ from onelayer.data.mapped import check_mapped
 from onelayer.data.rows import Rows
 from onelayer.data.scaling import EQUAL, Scaling
 from onelayer.engines import Engine, Weights, tiles
+from onelayer.engines.native import add_penalty, default_threads, without_shared
 from onelayer.errors import SettingsError, make_plain, require_number, require_whole
 from onelayer.model.certificate import Certificate
 from onelayer.model.model import Model, chosen_features, no_optimum_words
@@ -67,6 +68,8 @@ from onelayer.solver.newton import (
 )
 
 Float64 = NDArray[np.float64]
+
+Floats = NDArray[np.floating]
 
 # The gap is ≤ tol · J (for λ = 0 the gradient fell by tol); max_passes was reached; the arithmetic
 # gives no more; or Ctrl-C.
@@ -273,6 +276,7 @@ class Solver:
         most = FAR_FLOAT64_PRODUCTS if self._centred.extreme else FLOAT64_PRODUCTS
         cheap = rows.products * classes < most
         self._dtype: DType = "float64" if cheap else "float32"
+        self._threads = default_threads()
         self._memory = Memory((classes, rows.X.shape[1] + 1))
         self._pairs: tuple[Pair, ...] | None = None  # restored, to be remembered
         self._target, self._penalty = Target(l2=0.0), Penalty(0.0)
@@ -385,7 +389,7 @@ class Solver:
             moved = np.array([change + _slope(added, step) for step, change in some])
             divided = self._divide(moved.reshape(-1, moved.shape[-1])).reshape(moved.shape)
             for (step, _), change, of_change in zip(some, moved, divided, strict=True):
-                self._memory.add(step, change, of_change)
+                self._memory.add((step, change, of_change))
 
     def _without_shared(self, at: Float64) -> Float64:
         """The point without what all classes share, which changes no probability."""
@@ -563,7 +567,7 @@ class Solver:
             self._passes += costs
             if np.array_equal(at, point.at):
                 return point
-            point = Point(at, cost, gradient)
+            point = Point(at, cost, gradient, steepness=norm(gradient[:, :-1]))
             tell(point)
             if self._on_progress is None:
                 return point
@@ -639,7 +643,7 @@ class Solver:
             return False
         return self._estimated_gap(point) >= MAX_ROUNDING_GAP
 
-    def _inverse_hessian(self, point: Point) -> Float64:
+    def _inverse_hessian(self, point: Point) -> Floats:
         if self._newton is not None:
             return self._newton.step(point.at, point.gradient, self._penalty)
         if not self._is_pair or self._held is None:
@@ -674,7 +678,7 @@ class Solver:
         enough = self._rows.count >= MANY_ON_LINE * LINE_ROWS
         return LineSample(self._engine, self._centred) if enough else None
 
-    def _divide(self, gradient: Float64) -> Float64:
+    def _divide(self, gradient: Float64) -> Floats:
         return (self._curvature or self._preconditioner).divide(gradient, self._penalty)
 
     def _evaluate(self, at: Float64) -> Point:
@@ -684,29 +688,25 @@ class Solver:
         what rounding made of it is taken out of the point and of the gradient.
         """
         self._passes += 1
-        at = self._without_shared(at)
+        wide = self._dtype == "float64"
+        at = np.ascontiguousarray(at, np.float64)
+        at, W, bias = without_shared(at, self._present, wide, self._threads)
         rows = self._in_memory
-        if rows is not None and (self._newton or (self._is_pair and self._dtype == "float32")):
-            at = at.astype(self._dtype, copy=False).astype(np.float64, copy=False)
+        if rows is not None and (self._newton or (self._is_pair and not wide)):
             loss, gradient = rows.cost(at)
             kept = gradient[self._chosen]
             return self._point(at, Pass(loss, kept[:, :-1], kept[:, -1]))
-        rounded = at.astype(self._dtype)
-        weights = Weights(np.ascontiguousarray(rounded[None, :, :-1]), rounded[None, :, -1])
+        weights = Weights(W[None], bias[None])
         (found,) = passes_of(full_gradient(self._engine, self._centred, weights))
         found = found._replace(G=found.G[self._chosen], g=found.g[self._chosen])
-        return self._point(rounded.astype(np.float64), found)
+        return self._point(at, found)
 
     def _point(self, at: Float64, found: Pass) -> Point:
         """A point with what a pass found there."""
-        penalty, gradient = self._penalty, _slope(self._penalty, at)
-        part = gradient[self._chosen]
-        part[:, :-1] += found.G
-        part[:, -1] += found.g
-        part -= np.add.reduce(part, axis=0) / len(part)
-        if part.base is not gradient:  # classes are absent
-            gradient[self._chosen] = part
-        return Point(at, found.loss + penalty.value(at[:, :-1]), gradient, found.rounded)
+        at, G, g = (np.ascontiguousarray(of, np.float64) for of in (at, found.G, found.g))
+        bends = np.full(at.shape[1] - 1, self._penalty.curvatures, np.float64)
+        gradient, value, squares = add_penalty(at, self._present, G, g, bends, self._threads)
+        return Point(at, found.loss + value, gradient, found.rounded, math.sqrt(squares))
 
     def _evaluate_cold(self) -> Point:
         """Where W = 0: all rows have the same probabilities, and their sums say it all.
@@ -742,11 +742,10 @@ class Solver:
 
     def _estimated_gap(self, point: Point) -> float:
         """The relative gap that a certificate would find here if the bias were at its best."""
-        steepness = norm(point.gradient[:, :-1])
         if self._target.l2 == 0.0:
-            return steepness / self._norm_at_zero()
+            return point.steepness / self._norm_at_zero()
         bend = float(self._penalty.curvature)
-        return steepness**2 / (2.0 * bend * max(point.cost, TINY))
+        return point.steepness**2 / (2.0 * bend * max(point.cost, TINY))
 
     def relative_gap(self, certificate: Certificate) -> float:
         """Gap / J, or for λ = 0 the norm of the gradient relative to its first one."""
