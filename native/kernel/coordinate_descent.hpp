@@ -54,10 +54,50 @@ inline double minimise_feature(const Kernels<double>& kernels, const Quadratic& 
   return moved;
 }
 
+// Where the weights that are not 0 keep their signs the quadratic is smooth: a step to its minimum over them, or as far
+// as the first that becomes 0. For m = 1.
+inline void minimise_support(const Kernels<double>& kernels, const Quadratic& q) {
+  std::vector<Index> of;
+  for (Index j = 0; j < q.n; ++j)
+    if (q.w[j] != 0.0) of.push_back(j);
+  const std::size_t n = of.size();
+  std::vector<double> U(n * n), step(n);
+  for (std::size_t i = 0; i < n; ++i) {
+    const double* const row = q.H + of[i] * q.n;
+    for (std::size_t k = i; k < n; ++k) U[i * n + k] = row[of[k]];
+    step[i] = -(q.g[of[i]] + std::copysign(q.penalty[of[i]], q.w[of[i]]));
+  }
+  for (std::size_t i = 0; i < n; ++i) {  // U = D L^T of the Hessian L D L^T
+    const double* const row = &U[i * n];
+    if (!(row[i] > 1e-10 * q.H[of[i] * (q.n + 1)])) return;
+    for (std::size_t k = i + 1; k < n; ++k) {
+      const double factor = -row[k] / row[i];
+      kernels.add_scaled(&U[k * n + k], row + k, factor, static_cast<Index>(n - k));
+      step[k] += factor * step[i];
+    }
+  }
+  for (std::size_t i = n; i-- > 0;) {
+    for (std::size_t k = i + 1; k < n; ++k) step[i] -= U[i * n + k] * step[k];
+    step[i] /= U[i * n + i];
+  }
+  double length = 1.0;
+  for (std::size_t i = 0; i < n; ++i)
+    if (const double w = q.w[of[i]]; q.penalty[of[i]] > 0.0 && (w > 0.0) != (w + step[i] > 0.0))
+      length = std::min(length, -w / step[i]);
+  for (std::size_t i = 0; i < n; ++i) {
+    const double w = q.w[of[i]], whole = w + length * step[i];
+    const bool ends = q.penalty[of[i]] > 0.0 && (w > 0.0) != (whole > 0.0);
+    q.w[of[i]] = ends ? 0.0 : whole;
+    kernels.add_scaled(q.g, q.H + of[i] * q.n, q.w[of[i]] - w, q.n);
+  }
+}
+
 // Sweeps over all n features, and between two of them over those whose weights w (m, n) are not all 0, until a sweep
-// over all moves by no more than `tolerance` of the first one. Returns the number of sweeps.
-template <class Minimise>
-Index sweeps_of(Index n, Index m, const double* w, double tolerance, Index sweeps, const Minimise& minimise) {
+// over all moves by no more than `tolerance` of the first one. Where many sweeps would follow each other they end by
+// settle(count of weights), which may return false. Returns the number of sweeps.
+template <class Minimise, class Settle>
+Index sweeps_of(Index n, Index m, const double* w, double tolerance, Index sweeps, const Minimise& minimise,
+                const Settle& settle) {
   const auto is_zero = [&](Index j) {
     for (Index c = 0; c < m; ++c)
       if (w[c * n + j] != 0.0) return false;
@@ -65,22 +105,30 @@ Index sweeps_of(Index n, Index m, const double* w, double tolerance, Index sweep
   };
   double first = -1.0;
   bool all = true;
-  for (Index sweep = 1; sweep <= sweeps; ++sweep) {
+  for (Index sweep = 1, since = 0; sweep <= sweeps; ++sweep) {
     double moved = 0.0;
+    Index visits = 0;
     for (Index j = 0; j < n; ++j)
-      if (all || !is_zero(j)) moved += minimise(j);
+      if (all || !is_zero(j)) moved += minimise(j), ++visits;
     if (first < 0.0) first = moved;
     const bool rests = moved <= tolerance * first;
     if (rests && all) return sweep;
-    all = rests;
+    since = all ? 0 : since + 1;
+    all = rests || (since > 0 && settle(since, visits));
   }
   return sweeps;
 }
 
 inline Index coordinate_descent(const Kernels<double>& kernels, const Quadratic& q, double tolerance, Index sweeps) {
   std::vector<double> step(static_cast<std::size_t>(q.m));
+  // A step of all weights at once, where it costs no more than the sweeps before it.
+  const auto settle = [&](Index since, Index count) {
+    if (q.m != 1 || since < 3 || count * count > 6 * since * q.n) return false;
+    minimise_support(kernels, q);
+    return true;
+  };
   return sweeps_of(q.n, q.m, q.w, tolerance, sweeps,
-                   [&](Index j) { return minimise_feature(kernels, q, j, step.data()); });
+                   [&](Index j) { return minimise_feature(kernels, q, j, step.data()); }, settle);
 }
 
 // A copy of sparse rows by columns: the values that are stored of each feature, and the rows that they are of,
@@ -141,18 +189,29 @@ void column_sum(const Columns<T>& X, Index j, Index m, const double* factors, do
   for (Index c = 0; c < m; ++c) sums[c] *= X.scale.data()[j];
 }
 
-// Those of n features, (m, n). Each thread has features of its own.
+// Those of n features, and what their offsets add, (m, n). Each thread has features of its own.
+template <int M, class T>
+void column_sums_of(const Columns<T>& X, const Index* features, Index n, Index m, const double* factors, double* sums,
+                    int threads) {
+  std::vector<double> totals(static_cast<std::size_t>(m));
+  for (Index i = 0; i < X.N; ++i)
+    for (Index c = 0; c < m; ++c) totals[static_cast<std::size_t>(c)] += factors[i * m + c];
+  split(threads, n, [&](Index first, Index last) {
+    std::vector<double> room(static_cast<std::size_t>(m));
+    double* const of_feature = room.data();
+    for (Index k = first; k < last; ++k) {
+      column_sum<M>(X, features[k], m, factors, of_feature);
+      const double offset = X.offset.data()[features[k]];
+      for (Index c = 0; c < m; ++c) sums[c * n + k] = of_feature[c] + offset * totals.data()[c];
+    }
+  });
+}
+
 template <class T>
 void column_sums(const Columns<T>& X, const Index* features, Index n, Index m, const double* factors, double* sums,
                  int threads) {
-  split(threads, n, [&](Index first, Index last) {
-    std::vector<double> of_feature(static_cast<std::size_t>(m));
-    const auto sum = m == 1 ? column_sum<1, T> : m == 2 ? column_sum<2, T> : column_sum<0, T>;
-    for (Index k = first; k < last; ++k) {
-      sum(X, features[k], m, factors, of_feature.data());
-      for (Index c = 0; c < m; ++c) sums[c * n + k] = of_feature[static_cast<std::size_t>(c)];
-    }
-  });
+  const auto sum = m == 1 ? column_sums_of<1, T> : m == 2 ? column_sums_of<2, T> : column_sums_of<0, T>;
+  sum(X, features, n, m, factors, sums, threads);
 }
 
 // Adds the scores of weights w (m, n) of features to scores (N, m), without offsets.
@@ -240,7 +299,7 @@ Index column_descent(const ColumnQuadratic<T>& q, double tolerance, Index sweeps
     });
     return moved;
   };
-  return sweeps_of(q.n, m, q.w, tolerance, sweeps, minimise);
+  return sweeps_of(q.n, m, q.w, tolerance, sweeps, minimise, [](Index, Index) { return false; });
 }
 
 }  // namespace onelayer

@@ -24,23 +24,27 @@ namespace onelayer {
 namespace avx512 {
 extern const Kernels<float> float_kernels;
 extern const Kernels<double> double_kernels;
+extern const ColumnKernels column_kernels;
 }  // namespace avx512
 #endif
 #if defined(ONELAYER_HAS_avx2)
 namespace avx2 {
 extern const Kernels<float> float_kernels;
 extern const Kernels<double> double_kernels;
+extern const ColumnKernels column_kernels;
 }  // namespace avx2
 #endif
 #if defined(ONELAYER_HAS_neon)
 namespace neon {
 extern const Kernels<float> float_kernels;
 extern const Kernels<double> double_kernels;
+extern const ColumnKernels column_kernels;
 }  // namespace neon
 #endif
 namespace portable {
 extern const Kernels<float> float_kernels;
 extern const Kernels<double> double_kernels;
+extern const ColumnKernels column_kernels;
 }  // namespace portable
 
 namespace {
@@ -50,6 +54,7 @@ struct InstructionSet {
   bool (*supported)();
   const Kernels<float>* float_kernels;
   const Kernels<double>* double_kernels;
+  const ColumnKernels* column_kernels;
 };
 
 #if defined(__x86_64__)
@@ -76,15 +81,15 @@ const VectorUnits& vector_units() {
 
 const InstructionSet kInstructionSets[] = {
 #if defined(ONELAYER_HAS_avx512)
-    {"avx512", [] { return vector_units().avx512; }, &avx512::float_kernels, &avx512::double_kernels},
+    {"avx512", [] { return vector_units().avx512; }, &avx512::float_kernels, &avx512::double_kernels, &avx512::column_kernels},
 #endif
 #if defined(ONELAYER_HAS_avx2)
-    {"avx2", [] { return vector_units().avx2; }, &avx2::float_kernels, &avx2::double_kernels},
+    {"avx2", [] { return vector_units().avx2; }, &avx2::float_kernels, &avx2::double_kernels, &avx2::column_kernels},
 #endif
 #if defined(ONELAYER_HAS_neon)
-    {"neon", [] { return true; }, &neon::float_kernels, &neon::double_kernels},
+    {"neon", [] { return true; }, &neon::float_kernels, &neon::double_kernels, &neon::column_kernels},
 #endif
-    {"portable", [] { return true; }, &portable::float_kernels, &portable::double_kernels},
+    {"portable", [] { return true; }, &portable::float_kernels, &portable::double_kernels, &portable::column_kernels},
 };
 
 const InstructionSet& selected() {
@@ -198,6 +203,8 @@ std::string instruction_set() { return selected().name; }
 
 template <> const Kernels<float>& kernels<float>() { return *selected().float_kernels; }
 template <> const Kernels<double>& kernels<double>() { return *selected().double_kernels; }
+
+const ColumnKernels& column_kernels() { return *selected().column_kernels; }
 
 int default_threads() {
   if (const char* wanted = std::getenv("ONELAYER_THREADS"); wanted && *wanted) {

@@ -13,6 +13,7 @@ std::vector<std::string> supported_instruction_sets();
 std::string instruction_set();
 
 template <class T> const Kernels<T>& kernels();
+const ColumnKernels& column_kernels();
 
 // ONELAYER_THREADS, else the cores of the affinity mask, limited by the cgroup's CPU quota.
 int default_threads();

@@ -323,6 +323,55 @@ struct VectorsJob {
   double* out = nullptr;            // (entries,)
 };
 
+// A feature of all rows: values as stored, float32 or float64, times scale plus offset.
+struct Column {
+  const void* values;
+  bool wide;  // float64
+  double scale, offset;
+};
+
+// Columns of n features of rows, each from where its first value goes on; float32, or float64 where they are wide.
+struct ColumnReadJob {
+  StoredMatrix x;
+  Index count, n;
+  const Index* features;
+  char* const* to;
+  bool wide;
+};
+
+// H[i][j] += sum over N rows of columns i and j, for i of first .. last that are this part's, and j <= i.
+struct GramJob {
+  const float* const* columns;
+  Index first, last, N;
+  double* H;
+  Index stride, part, parts;
+};
+
+// Rows of two classes under scores s = base + bias, of which the labels are 0 or 1; all (N,).
+struct LogisticJob {
+  Index N;
+  const double *base, *labels, *fractions;
+  double bias;
+  double *s, *p, *r, *h;  // scores, probabilities p, residuals f (p - y), and p (1 - p)
+};
+struct LogisticSums { double loss = 0, residual = 0, bend = 0, score = 0, own = 0; };  // of f l, r, f h, f s and f y s
+
+// What solving for few features of two classes takes of an instruction set; in columns.hpp.
+struct ColumnKernels {
+  void (*read)(const ColumnReadJob&);
+  double (*sum)(const Column&, Index N, const double* factors);
+  void (*add)(const Column&, Index first, Index last, double weight, double* scores);
+  // A column times roots, and its sum times the factors.
+  double (*scaled)(const Column&, Index N, const double* factors, const double* roots, float* scaled);
+  void (*gram)(const GramJob&);
+  LogisticSums (*logistic)(const LogisticJob&);
+  // Sum of f KL(q || p) for q = kept * found + (1 - kept) y.
+  double (*divergence)(const double* found, double kept, const LogisticJob&);
+};
+
+// Arrays over rows that these kernels read are padded to whole ones.
+inline constexpr Index kColumnLanes = 32;
+
 inline constexpr Index kResidualPadding = 16;         // elements that may be read behind the residuals
 inline constexpr Index kBackwardScratch = 64 * 1024;  // elements
 inline constexpr Index kMaxLanes = 16;

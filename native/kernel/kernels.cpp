@@ -2,6 +2,7 @@
 // ONELAYER_KERNELS naming the namespace.
 #include "backward.hpp"
 #include "class_sums.hpp"
+#include "columns.hpp"
 #include "fingerprints.hpp"
 #include "forward.hpp"
 #include "loss.hpp"
@@ -21,5 +22,7 @@ extern const Kernels<double> double_kernels = {kLanes<double>, kSharing, kBlockC
                                                residual_sums<double>, class_sums<double>, row_sums, add_scaled, byte_sums,
                                                sparse_scores<double>, sparse_add<double>, sparse_step<double>, newton,
                                                row_words, block_products<double>, block_combination<double>};
+extern const ColumnKernels column_kernels = {read_columns, column_sum,  add_column, scaled_column,
+                                             gram,         logistic,    divergence};
 
 }  // namespace onelayer::ONELAYER_KERNELS

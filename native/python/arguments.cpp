@@ -319,6 +319,14 @@ AnyColumns columns_of(const SparseArrays& X, const OptionalArray& order, const R
   return Columns<double>(pass);
 }
 
+StoredMatrix check_tile(const ReadArray& X, const OptionalArray& order, bool wide, Index D, Index& count) {
+  const Pass pass = check_stored(X, order, 1);
+  count = order ? static_cast<Index>(order->shape(0)) : pass.shape.N;
+  check_array(X, "X", X.dtype(), "(n, D)", {pass.shape.N, D});
+  if (wide != (pass.rows.x.type == StoredType::float64)) type_error("X", "the type of the columns", X);
+  return pass.rows.x;
+}
+
 const Index* check_features(const ReadArray& features, Index D) {
   check_rank(features, "features", 1, "(n,)");
   const Index* const of = check<Index>(features, "features", "(n,)", dimensions(features));

@@ -14,8 +14,8 @@
 #include <utility>
 #include <variant>
 
-#include "kernel/coordinate_descent.hpp"
 #include "kernel/dual_descent.hpp"
+#include "kernel/pair_search.hpp"
 #include "kernel/passes.hpp"
 #include "kernel/points.hpp"
 
@@ -62,7 +62,17 @@ Quadratic check_quadratic(const ReadArray& H, const ReadArray& penalty, const Wr
 using AnyColumns = std::variant<Columns<float>, Columns<double>>;
 AnyColumns columns_of(const SparseArrays& X, const OptionalArray& order, const ReadArray& scale,
                       const ReadArray& offset);
+// A tile of stored rows, in order, of which columns are read.
+StoredMatrix check_tile(const ReadArray& X, const OptionalArray& order, bool wide, Index D, Index& count);
 const Index* check_features(const ReadArray& features, Index D);
+// Features whose columns are held by X, which says so.
+template <class X>
+const Index* check_held(const ReadArray& features, const X& columns, Index D) {
+  const Index* const of = check_features(features, D);
+  for (std::size_t i = 0; i < features.shape(0); ++i)
+    if (!columns.holds(of[i])) throw nb::value_error("features: not held; hold them first.");
+  return of;
+}
 // Dimension `axis` of an array of two.
 Index dimension(const ReadArray& array, const char* name, const char* letters, std::size_t axis);
 const double* check_doubles(const ReadArray& array, const char* name, const std::vector<Index>& shape);

@@ -264,8 +264,137 @@ class SparseColumns {
     }, columns_);
   }
 
+  const AnyColumns& columns() const { return columns_; }
+
  private:
   AnyColumns columns_;
+};
+
+// Columns of an array that were asked for, for the same solver.
+class ArrayColumns {
+ public:
+  ArrayColumns(Index N, bool wide, const ReadArray& scale, const ReadArray& offset)
+      : columns(N, static_cast<Index>(scale.size()), wide,
+                check_doubles(scale, "scale", {static_cast<Index>(scale.size())}),
+                check_doubles(offset, "offset", {static_cast<Index>(scale.size())})),
+        wide_(wide) {}
+
+  void hold(const ReadArray& features) {
+    columns.hold(check_features(features, columns.D), static_cast<Index>(features.shape(0)));
+  }
+  void read(const ReadArray& X, const OptionalArray& order, Index place, const ReadArray& features) {
+    const Index* const of = check_held(features, columns, columns.D);
+    Index count = 0;
+    const StoredMatrix x = check_tile(X, order, wide_, columns.D, count);
+    if (place < 0 || place + count > columns.N) throw nb::value_error("place: rows end before those of the tile.");
+    nb::gil_scoped_release release;
+    columns.read(x, place, count, of, static_cast<Index>(features.shape(0)));
+  }
+
+  HeldColumns columns;
+
+ private:
+  bool wide_;
+};
+
+// The search for few features of two classes, on columns of either kind.
+class PairSearchOf {
+  using Searches = std::variant<PairSearch<HeldSteps>, PairSearch<SparseSteps<float>>, PairSearch<SparseSteps<double>>>;
+
+  mutable Searches search_;
+
+  template <class Steps>
+  static Searches made(Steps steps, const ReadArray& y, const ReadArray& fractions, const OptionalArray& offsets,
+                       bool intercept) {
+    const Index N = steps.N();
+    return PairSearch<Steps>(std::move(steps), check_doubles(y, "y", {N}), check_doubles(fractions, "fractions", {N}),
+                             offsets ? check_doubles(*offsets, "offsets", {N}) : nullptr, intercept);
+  }
+  template <class... Of>
+  static Searches search_of(const ArrayColumns& X, int threads, const Of&... of) {
+    return made(HeldSteps(X.columns, threads), of...);
+  }
+  template <class... Of>
+  static Searches search_of(const SparseColumns& X, int threads, const Of&... of) {
+    return std::visit([&](const auto& columns) { return made(SparseSteps(columns, threads), of...); }, X.columns());
+  }
+  template <class Work>
+  auto visit(const Work& work) const { return std::visit(work, search_); }
+  const Index* held(const ReadArray& features) const {
+    return visit([&](auto& search) { return check_held(features, search.steps, search.steps.D()); });
+  }
+
+ public:
+  PairSearchOf(const std::variant<const ArrayColumns*, const SparseColumns*>& X, const ReadArray& y,
+               const ReadArray& fractions, const OptionalArray& offsets, bool intercept, int threads)
+      : search_(std::visit([&](const auto* columns) { return search_of(*columns, threads, y, fractions, offsets,
+                                                                       intercept); }, X)) {}
+
+  void forget() { visit([](auto& search) { search.steps.forget(); }); }
+
+  void place(const ReadArray& features, const ReadArray& w, double bias) {
+    const Index n = static_cast<Index>(features.shape(0));
+    const Index* const of = held(features);
+    const double* const given = check_doubles(w, "w", {n});
+    nb::gil_scoped_release release;
+    visit([&](auto& search) { search.place(of, n, given, bias); });
+  }
+  void put(const ReadArray& scores) {
+    visit([&](auto& search) { search.put(check_doubles(scores, "scores", {search.rows.N})); });
+  }
+  double centre(double least, double frequency) {
+    return visit([&](auto& search) { return search.centre(least, frequency), search.rows.bias; });
+  }
+  double fit(const ReadArray& features, const ReadArray& limits, const ReadArray& curvatures, const WriteArray& w,
+             const WriteArray& slope, double aim, Index cycles) {
+    const Index n = static_cast<Index>(features.shape(0));
+    WorkingSet set{n, held(features), check_doubles(limits, "limits", {n}),
+                   check_doubles(curvatures, "curvatures", {n}), static_cast<double*>(w.data()),
+                   static_cast<double*>(slope.data())};
+    check_doubles(ReadArray(w), "w", {n});
+    check_doubles(ReadArray(slope), "slope", {n});
+    Pass pass;
+    interruptible(pass, [&] {
+      const auto stop = [&] { return pass.should_stop && pass.should_stop(); };
+      visit([&](auto& search) { search.fit(set, aim, cycles, stop); });
+      return true;
+    });
+    return visit([](auto& search) { return search.rows.bias; });
+  }
+  // Of the loss, the residuals, the scores and those of label 1.
+  nb::tuple sums() const {
+    return visit([](auto& search) {
+      const LogisticSums& of = search.rows.sums;
+      return nb::make_tuple(of.loss, of.residual, of.score, of.own);
+    });
+  }
+  nb::object scores() const {
+    return visit([](auto& search) {
+      Output<double> scores({search.rows.N});
+      std::copy_n(search.rows.s.data(), search.rows.N, scores.data());
+      return scores.array();
+    });
+  }
+  // The residuals of the rows' probabilities, and beside them those of what a step found.
+  nb::object residuals() const {
+    return visit([](auto& search) {
+      const Index m = search.has_found ? 2 : 1;
+      Output<double> residuals({search.rows.N, m});
+      for (Index i = 0; i < search.rows.N; ++i) {
+        residuals.data()[i * m] = search.rows.r.data()[i];
+        if (m == 2)
+          residuals.data()[i * m + 1] =
+              search.rows.fractions.data()[i] * (search.found.data()[i] - search.rows.labels.data()[i]);
+      }
+      return residuals.array();
+    });
+  }
+  bool has_found() const { return visit([](auto& search) { return search.has_found; }); }
+  double divergence(double kept) {
+    return visit([&](auto& search) {
+      return column_kernels().divergence(search.found.data(), kept, search.rows.job());
+    });
+  }
 };
 
 nb::tuple dual_sweep_of(const RowArrays& X, const ReadArray& y, const OptionalArray& order, const ReadArray& scale,
@@ -370,7 +499,7 @@ NB_MODULE(_native, m) {
       .def(nb::init<const SparseArrays&, const ReadArray&, const ReadArray&, const OptionalArray&>(), "X"_a, "scale"_a,
            "offset"_a, "order"_a.none() = nb::none())
       .def("sums", &SparseColumns::sums, "features"_a, "factors"_a, "threads"_a = 1,
-           "Returns the sums over rows of factors (N, m) times the scaled features, (m, n); offsets are left out.")
+           "Returns the sums over rows of factors (N, m) times the features, (m, n).")
       .def("scores", &SparseColumns::scores, "features"_a, "w"_a,
            "Returns the scores (N, m) of weights w (m, n) of features, scaled; offsets are left out.")
       .def("descend", &SparseColumns::descend, "features"_a, "d"_a, "l1"_a, "l2"_a, "intercept"_a, "w"_a, "r"_a,
@@ -379,6 +508,30 @@ NB_MODULE(_native, m) {
            "residuals r (N, m) times it, plus l2 times squares and l1 times norms over m, at the best bias.\n\n"
            "r is overwritten. Ends as coordinate_descent does.");
 
+  nb::class_<ArrayColumns>(m, "ArrayColumns", "Columns of those features of an array that were asked for, as stored.")
+      .def(nb::init<Index, bool, const ReadArray&, const ReadArray&>(), "N"_a, "wide"_a, "scale"_a, "offset"_a)
+      .def("hold", &ArrayColumns::hold, "features"_a, "Makes room for columns of features that are not held yet.")
+      .def("read", &ArrayColumns::read, "X"_a, "order"_a.none(), "place"_a, "features"_a,
+           "Reads columns of features that are held from rows of X, of which the first one's place is given.");
+  nb::class_<PairSearchOf>(m, "PairSearch", "The search for few features of two classes: rows under weights of some.")
+      .def(nb::init<const std::variant<const ArrayColumns*, const SparseColumns*>&, const ReadArray&, const ReadArray&,
+                    const OptionalArray&, bool, int>(),
+           "X"_a, "y"_a, "fractions"_a, "offsets"_a.none(), "intercept"_a, "threads"_a, nb::keep_alive<1, 2>())
+      .def("forget", &PairSearchOf::forget, "Forgets Hessians, so that steps depend on the next ones alone.")
+      .def("place", &PairSearchOf::place, "features"_a, "w"_a, "bias"_a, "Scores the rows by weights of features.")
+      .def("put", &PairSearchOf::put, "scores"_a, "Takes scores (N,) as they are, with a bias of 0.")
+      .def("centre", &PairSearchOf::centre, "least"_a, "frequency"_a,
+           "Moves the bias to where the residuals' sum is `least` at most; returns it.")
+      .def("fit", &PairSearchOf::fit, "features"_a, "limits"_a, "curvatures"_a, "w"_a, "slope"_a, "aim"_a, "cycles"_a,
+           "Solves for w, in place, from where the rows are and the loss's slope is, to a gap of `aim` of the cost; "
+           "returns the bias.")
+      .def("sums", &PairSearchOf::sums, "Returns the loss, and the sums of residuals, scores and those of label 1.")
+      .def("scores", &PairSearchOf::scores, "Returns the rows' scores, (N,).")
+      .def("residuals", &PairSearchOf::residuals,
+           "Returns (N, 1): f (p - y); or (N, 2), with the same of the last step's probabilities.")
+      .def("divergence", &PairSearchOf::divergence, "kept"_a,
+           "Returns the sum of f KL(q || p) for the last step's probabilities, of which q keeps a part; the rest is y.")
+      .def("has_found", &PairSearchOf::has_found, "Whether the last step found probabilities.");
   m.def("dual_sweep", &dual_sweep_of, "X"_a, "y"_a, "order"_a.none(), "scale"_a, "fractions"_a,
         "along"_a.none(), "mean_square"_a, "l2"_a, "b"_a, "state"_a,
         "One sweep of coordinate ascent in the dual over sparse rows, which changes the state: V (D, K), r (N, K), shift "

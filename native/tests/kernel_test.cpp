@@ -7,12 +7,14 @@
 
 #include "oracle.hpp"
 #include "problem.hpp"
+#include "kernel/pair_search.hpp"
 
 using namespace onelayer;
 
 namespace {
 
-constexpr std::uint64_t kPinned = 0x85f142d236769126, kPinnedSparse = 0x68fd080236aef5dd;
+constexpr std::uint64_t kPinned = 0x85f142d236769126, kPinnedSparse = 0x68fd080236aef5dd,
+                        kPinnedPair = 0xe1344f8a2b7c6306;
 Digest digest;
 
 // They cut even these problems into many parts.
@@ -180,6 +182,43 @@ void check_descent(const Case& c, double tolerance, double tolerance_of_losses, 
   check_evaluation(data, Oracle<T>(data), scores, tolerance_of_losses);
 }
 
+// The search for few features of two classes: its end is where the slopes are within the penalty.
+void check_pair() {
+  const Index N = 2500, D = 40;
+  std::mt19937 random(11);
+  const auto number = [&random] { return static_cast<double>(random()) * 0x1p-31 - 1.0; };
+  std::vector<float> X(size(N * D));
+  std::vector<double> y, f(size(N), 1.0 / static_cast<double>(N)), one(size(D), 1.0), none(size(D));
+  std::vector<Index> features;
+  for (float& x : X) x = static_cast<float>(number());
+  for (Index n = 0; n < N; ++n) y.push_back(X[size(n * D)] + X[size(n * D + 1)] + number() > 0.0 ? 1.0 : 0.0);
+  for (Index d = 0; d < D; ++d) features.push_back(d);
+  HeldColumns columns(N, D, false, one.data(), none.data());
+  columns.hold(features.data(), D);
+  StoredMatrix x;
+  x.base = reinterpret_cast<const char*>(X.data()), x.row_bytes = D * 4, x.type = StoredType::float32;
+  columns.read(x, 0, N, features.data(), D);
+  std::vector<double> w(size(D)), slope(size(D)), limits(size(D), 0.01), curvatures(size(D), 0.001);
+  PairSearch<HeldSteps> search(HeldSteps(columns, 2), y.data(), f.data(), nullptr, true);
+  search.place(features.data(), D, w.data(), 0.0);
+  search.steps.slopes(features.data(), D, search.rows.r.data(), slope.data());
+  WorkingSet set{D, features.data(), limits.data(), curvatures.data(), w.data(), slope.data()};
+  search.fit(set, 1e-9, 50, [] { return false; });
+  search.steps.slopes(features.data(), D, search.rows.r.data(), slope.data());
+  Index count = 0;
+  for (std::size_t d = 0; d < w.size(); ++d) {
+    const double g = slope[d] + curvatures[d] * w[d];
+    count += w[d] != 0.0;
+    CHECK(w[d] == 0.0 ? std::fabs(g) < 0.01 + 1e-6 : std::fabs(std::fabs(g) - 0.01) < 1e-5, "slope %g of %g", g, w[d]);
+  }
+  CHECK(count > 1 && count < D, "%lld features", wide(count));
+  digest = {};
+  digest.add(w), digest.add(slope);
+  digest.add(std::vector<double>{search.rows.bias, search.rows.sums.loss,
+                                 column_kernels().divergence(search.found.data(), 0.5, search.rows.job())});
+  CHECK(digest.value == kPinnedPair, "the digest of a pair is %016llx", static_cast<unsigned long long>(digest.value));
+}
+
 template <class T>
 void check_stop(bool plain, bool sparse = false) {
   const Index steps = 200'000;  // more than are done before the first look at should_stop
@@ -224,6 +263,7 @@ int main() {
   check_stop<float>(true, true);
   check_stop<float>(false, true);
   CHECK(digest.value == kPinnedSparse, "the digest of sparse rows is %016llx", static_cast<unsigned long long>(digest.value));
+  check_pair();
   // Two callers at once share nothing but the machine.
   const Data<float> data(cases[7]);
   const State<float> wanted = train(data, 2);

@@ -133,7 +133,7 @@ class SparseColumns:
 
     def __init__(self, X: Stored, scale: Float64, offset: Float64, order: Order = None) -> None: ...
     def sums(self, features: NDArray[np.int64], factors: Float64, threads: int = 1) -> Float64:
-        """Return the sum over rows of factors (N, m) times scaled features, (m, n), not moved."""
+        """Return the sum over rows of factors (N, m) times the features, (m, n)."""
 
     def scores(self, features: NDArray[np.int64], w: Float64) -> Float64:
         """Return the scores (N, m) of weights w (m, n) of scaled features, not moved."""
@@ -148,6 +148,59 @@ class SparseColumns:
         the residuals r (N, m), which are overwritten, times it, plus l2 (n,) times the squares and
         l1 (n,) times the norms of w_:j. It ends as `coordinate_descent` does.
         """
+
+class ArrayColumns:
+    """Columns of those features of an array that were asked for, as stored."""
+
+    def __init__(self, N: int, wide: bool, scale: Float64, offset: Float64) -> None: ...
+    def hold(self, features: NDArray[np.int64]) -> None:
+        """Make room for columns of features that are not held yet."""
+
+    def read(self, X: Stored, order: Order, place: int, features: NDArray[np.int64]) -> None:
+        """Read columns that are held from rows of X, of which the first one's place is given."""
+
+class PairSearch:
+    """The search for few features of two classes: rows under weights of some features."""
+
+    def __init__(
+        self, X: ArrayColumns | SparseColumns, y: Float64, fractions: Float64,
+        offsets: Float64 | None, intercept: bool, threads: int,
+    ) -> None: ...  # fmt: skip
+    def forget(self) -> None:
+        """Forget Hessians, so that steps depend on the next ones alone."""
+
+    def place(self, features: NDArray[np.int64], w: Float64, bias: float) -> None:
+        """Score the rows by weights of features."""
+
+    def put(self, scores: Float64) -> None:
+        """Take scores (N,) as they are, with a bias of 0."""
+
+    def centre(self, least: float, frequency: float) -> float:
+        """Move the bias to where the residuals' sum is `least` at most; return it."""
+
+    def fit(
+        self, features: NDArray[np.int64], limits: Float64, curvatures: Float64, w: Float64,
+        slope: Float64, aim: float, cycles: int,
+    ) -> float:  # fmt: skip
+        """Solve for w, in place, from where the rows are and the loss's slope is; return the bias.
+
+        It ends at a gap of `aim` of the cost limits |w| + curvatures w² / 2 and the loss.
+        """
+
+    def sums(self) -> tuple[float, float, float, float]:
+        """Return the loss, and the sums of residuals, of scores and of those of label 1."""
+
+    def scores(self) -> Float64:
+        """Return the rows' scores, (N,)."""
+
+    def residuals(self) -> Float64:
+        """Return f (p - y), (N, 1); or (N, 2), with the same of the last step's probabilities."""
+
+    def has_found(self) -> bool:
+        """Whether the last step found probabilities."""
+
+    def divergence(self, kept: float) -> float:
+        """Return the sum of f KL(q || p) of the last step's, of which q keeps a part beside y."""
 
 def dual_sweep(
     X: Stored, y: Labels, order: Order, scale: Float64, fractions: Float64,

@@ -22,6 +22,10 @@ CHOSEN = "not torch and not every_instruction_set and not four_settings"
 DESCENTS = (
     "coordinate_descent_ends_where_no_feature_can_lower_the_quadratic",
     "descent_in_columns_of_sparse_rows_ends_where_that_by_their_hessian_does",
+    "rows_of_a_pair_lie_under_scores_of_features_as_they_are_stored",
+    "the_search_of_a_pair_ends_where_no_weight_can_lower_the_cost",
+    "the_gradient_of_what_a_step_of_a_pair_found_is_within_the_penalty",
+    "sparse_rows_have_the_solution_that_the_same_rows_have_as_an_array",
 )
 TIMEOUT = 300  # seconds for one run of the suite
 # The path hook of an editable install would find the checkout's package first.

@@ -219,7 +219,7 @@ def test_descent_in_columns_of_sparse_rows_ends_where_that_by_their_hessian_does
     assert w == pytest.approx(wanted, abs=1e-6)
     unmoved = C - offset[features, None]
     assert columns.scores(features, w) == pytest.approx((w @ unmoved).T, abs=1e-12)
-    assert columns.sums(features, r) == pytest.approx((unmoved @ r).T, abs=1e-12)
+    assert columns.sums(features, r) == pytest.approx((C @ r).T, abs=1e-12)
 
 
 def test_columns_refuse_features_that_there_are_none_of() -> None:
@@ -246,24 +246,127 @@ def test_sparse_rows_have_the_solution_that_the_same_rows_have_as_an_array(
     assert of_sparse.b == pytest.approx(of_dense.b, abs=1e-5)
 
 
-def test_probabilities_of_a_step_prove_two_classes_in_fewer_steps(
+def test_probabilities_of_a_step_prove_more_than_those_of_its_end() -> None:
+    rows = make_rows(9, D=100, K=2)
+    solver = ProximalSolver(ENGINE, rows, 2)
+    l1 = 0.1 * solver.largest_l1(grouped=False)
+    optimum = solver.solve(Target(0.0, 1e-4, l1=l1))
+    assert optimum.status == "optimal"
+    own = solver.certify(optimum.W.astype(np.float64), optimum.b, Penalty(0.0, l1)).given
+    assert own.cost == pytest.approx(optimum.certificate.cost, rel=1e-13)
+    assert optimum.certificate.gap < 0.1 * own.gap
+
+
+def pair_of(
+    dtype: str, N: int = 77, threads: int = 1, *, intercept: bool = True
+) -> tuple[_native.PairSearch, Float64, Float64, Float64, Float64]:
+    """A search on columns of 40 features, read in two tiles; the features, y, f and offsets."""
+    rng = np.random.default_rng(3)
+    X = rng.integers(0, 9, (2 * N, 40)).astype(dtype)
+    scale, offset = rng.uniform(0.5, 2.0, 40), rng.standard_normal(40)
+    order, y = rng.permutation(2 * N)[:N], rng.integers(0, 2, N).astype(float)
+    f, offsets = rng.dirichlet(np.ones(N)), 0.1 * rng.standard_normal(N)
+    columns = _native.ArrayColumns(N, dtype == "float64", scale, offset)
+    for features in (np.arange(3, 40, 4), np.arange(0, 3)):
+        columns.hold(features)
+        columns.read(X, order[:50], 0, features)
+        columns.read(X[order[50:]], None, 50, features)
+    C = X[order].astype(np.float64) * scale + offset
+    return _native.PairSearch(columns, y, f, offsets, intercept, threads), C, y, f, offsets
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float16", "float32", "float64"])
+def test_rows_of_a_pair_lie_under_scores_of_features_as_they_are_stored(dtype: str) -> None:
+    pair, C, y, f, offsets = pair_of(dtype)
+    features = np.array([0, 7, 11])
+    w = np.array([0.2, 0.0, -0.1])
+    pair.place(features, w, 0.3)
+    s = C[:, features] @ w + 0.3 + offsets
+    assert pair.scores() == pytest.approx(s, abs=1e-13)
+    p = 1.0 / (1.0 + np.exp(-s))
+    losses = np.logaddexp(0.0, s) - y * s
+    assert pair.sums() == pytest.approx((f @ losses, f @ (p - y), f @ s, f @ (y * s)), abs=1e-14)
+    assert pair.residuals() == pytest.approx((f * (p - y))[:, None], abs=1e-15)
+    bias = pair.centre(1e-14, float(f @ y))
+    assert abs(pair.sums()[1]) <= 1e-14
+    assert pair.scores() == pytest.approx(s + bias - 0.3, abs=1e-13)
+    pair.put(s)
+    assert np.array_equal(pair.scores(), s)
+    assert not pair.has_found()
+
+
+@pytest.mark.parametrize("l2", [0.0, 0.02])
+@pytest.mark.parametrize("intercept", [True, False])
+def test_the_search_of_a_pair_ends_where_no_weight_can_lower_the_cost(
+    l2: float, intercept: bool
+) -> None:
+    pair, C, y, f, offsets = pair_of("float32", intercept=intercept)
+    features = np.concatenate([np.arange(3), np.arange(3, 40, 4)])
+    n, w = len(features), np.zeros(len(features))
+    limits, curvatures = np.full(n, 0.05), np.full(n, 2.0 * l2)
+    limits[0] = 0.0  # a free feature
+    pair.place(features, w, 0.0)
+    slope = C[:, features].T @ pair.residuals()[:, 0]
+    bias = pair.fit(features, limits, curvatures, w, slope, 1e-13, 100)
+    s = C[:, features] @ w + bias + offsets
+    assert pair.scores() == pytest.approx(s, abs=1e-12)
+    p = 1.0 / (1.0 + np.exp(-s))
+    G = C[:, features].T @ (f * (p - y)) + curvatures * w
+    on = w != 0.0
+    assert 1 < on.sum() < n
+    assert G[on] == pytest.approx(-limits[on] * np.sign(w[on]), abs=1e-6)
+    assert (np.abs(G[~on]) <= limits[~on] + 1e-6).all()
+    assert f @ (p - y) == pytest.approx(0.0, abs=1e-7) or not intercept
+    # What the last step found has the quadratic's gradient, and is nearly p.
+    q = pair.residuals()[:, 1] / f + y
+    kept = 0.75 * q + 0.25 * y
+    wanted = f @ (kept * np.log(kept / p) + (1.0 - kept) * np.log((1.0 - kept) / (1.0 - p)))
+    assert pair.divergence(0.75) == pytest.approx(wanted, abs=1e-12)
+    assert q == pytest.approx(p, abs=1e-5)
+
+
+def test_the_gradient_of_what_a_step_of_a_pair_found_is_within_the_penalty() -> None:
+    pair, C, *_ = pair_of("float64")
+    features = np.arange(3, 40, 4)
+    n, w = len(features), np.zeros(len(features))
+    pair.place(features, w, 0.0)
+    slope = C[:, features].T @ pair.residuals()[:, 0]
+    pair.fit(features, np.full(n, 0.05), np.zeros(n), w, slope, 0.0, 3)
+    assert pair.has_found()
+    of_step = pair.residuals()[:, 1]
+    assert of_step.sum() == pytest.approx(0.0, abs=1e-7)
+    G = C[:, features].T @ of_step
+    assert np.abs(G).max() == pytest.approx(0.05, rel=1e-3)
+    assert G[w != 0.0] == pytest.approx(-0.05 * np.sign(w[w != 0.0]), rel=1e-3)
+
+
+def test_the_search_of_a_pair_has_the_same_bits_on_any_number_of_threads(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    rows, counts = make_rows(9, D=100, K=2), []
-    step = ProximalSolver._step
-    for is_used in (True, False):
-        taken: list[int] = []
+    found = []
+    for threads in ("1", "3"):
+        monkeypatch.setenv("ONELAYER_THREADS", threads)
+        rng = np.random.default_rng(0)
+        X = rng.standard_normal((30_000, 160)).astype(np.float32)
+        y = (X[:, :40].sum(axis=1) + rng.logistic(size=30_000) > 0.0).astype(np.int64)
+        found.append(solved(Rows(X, y, np.ones(160), np.zeros(160)), 2, 0.02, 1e-6))
+    assert found[0].W.any(axis=0).sum() > 60
+    assert np.array_equal(found[0].W, found[1].W)
+    assert np.array_equal(found[0].b, found[1].b)
 
-        def counted(self: ProximalSolver, *of: object) -> None:
-            taken.append(1)  # noqa: B023
-            step(self, *of)  # type: ignore[arg-type]
-            self._dual = self._dual if is_used else None  # noqa: B023
 
-        monkeypatch.setattr(ProximalSolver, "_step", counted)
-        optimum = solved(rows, 2, 0.1, 1e-4)
-        assert optimum.status == "optimal"
-        counts.append(len(taken))
-    assert counts[0] < counts[1]
+def test_columns_of_an_array_refuse_rows_of_another_shape_or_type() -> None:
+    columns, features = _native.ArrayColumns(5, False, np.ones(3), np.zeros(3)), np.array([0, 2])
+    columns.hold(features)
+    for X, place, words in (
+        (np.ones((5, 3)), 0, "X: expected the type of the columns"),
+        (np.ones((5, 2), np.float32), 0, "X: expected shape"),
+        (np.ones((5, 3), np.float32), 1, "place: rows end"),
+    ):
+        with pytest.raises((TypeError, ValueError), match=words):
+            columns.read(X, None, place, features)
+    with pytest.raises(ValueError, match="features: not held"):
+        columns.read(np.ones((5, 3), np.float32), None, 0, np.array([1]))
 
 
 @pytest.mark.parametrize("grouped", [False, True])

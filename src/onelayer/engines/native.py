@@ -46,9 +46,12 @@ FEW_PRODUCTS = 1.6e7
 
 # What solvers take of the kernel beside passes.
 coordinate_descent, dual_sweep = _native.coordinate_descent, _native.dual_sweep
-SparseColumns, newton = _native.SparseColumns, _native.newton
+newton = _native.newton
 products, combination = _native.products, _native.combination
 without_shared, add_penalty = _native.without_shared, _native.add_penalty
+ArrayColumns = _native.ArrayColumns
+SparseColumns = _native.SparseColumns
+PairSearch = _native.PairSearch
 
 
 def default_threads() -> int:

@@ -9,6 +9,7 @@ and no product of theirs is formed.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +18,13 @@ from numpy.typing import NDArray
 from onelayer.data.rows import Rows
 from onelayer.data.sparse import SparseRows, sparse_rows
 from onelayer.engines import Engine, tiles
-from onelayer.engines.native import SparseColumns, coordinate_descent, default_threads
+from onelayer.engines.native import (
+    ArrayColumns,
+    PairSearch,
+    SparseColumns,
+    coordinate_descent,
+    default_threads,
+)
 from onelayer.objective.penalty import Penalty
 from onelayer.solver.certificate import TINY
 
@@ -38,7 +45,6 @@ class Step(NamedTuple):
     change: Float64  # of the weights, (m, n)
     shift: Float64  # of the biases, (m,)
     along: Float64  # of the scores, (m, N)
-    bends: Float64  # the curvatures of the rows by which it was found, (N,)
 
 
 class Columns(ABC):
@@ -71,8 +77,21 @@ class Columns(ABC):
         """Of the columns, times R (m, N): (m, n)."""
 
     @abstractmethod
-    def sums_of_all(self, R: Float64) -> Float64:
-        """Of all features, in float64, (m, D)."""
+    def sums_of_all(self, factors: Float64) -> Float64:
+        """Of all features, times factors (N, m), in float64: (m, D)."""
+
+    def pair_search(self, y: Float64, offsets: Float64 | None) -> PairSearch:
+        """The kernel's search where there are two classes, of labels y in 0 and 1."""
+        of_rows = self._fractions, offsets, self._rows.intercept, default_threads()
+        return PairSearch(self._for_pairs(), np.ascontiguousarray(y), *of_rows)
+
+    @abstractmethod
+    def _for_pairs(self) -> ArrayColumns | SparseColumns:
+        """The columns as that search takes them."""
+
+    @abstractmethod
+    def hold(self, features: Indices) -> None:
+        """Read what the search lacks of these features."""
 
     @abstractmethod
     def dense(self, which: Any) -> Float64:
@@ -102,6 +121,23 @@ class DenseColumns(Columns):
         super().__init__(rows, engine, fractions)
         self._values = np.empty((0, rows.count))
         self._hessians: dict[int, Hessian] = {}
+        self._stored: ArrayColumns | None = None
+        self._held = np.zeros(rows.X.shape[1], np.bool_)
+
+    def _for_pairs(self) -> ArrayColumns:
+        rows, wide = self._rows, self._rows.X.dtype == np.float64
+        self._stored = ArrayColumns(rows.count, wide, rows.scale, rows.offset)
+        return self._stored
+
+    def hold(self, features: Indices) -> None:
+        new = features[~self._held[features]]
+        if not len(new):
+            return
+        assert self._stored is not None  # noqa: S101  # the search that needs it is there
+        self._stored.hold(new)
+        for place, tile in self._tiles(len(new)):
+            self._stored.read(tile.X, tile.index, place.start, new)
+        self._held[new] = True
 
     def take(self, features: Indices) -> None:
         if np.array_equal(features, self.features):
@@ -120,12 +156,16 @@ class DenseColumns(Columns):
     def _read(self, features: Indices) -> Float64:
         rows, read = self._rows, np.empty((len(features), self._rows.count))
         scale, offset = rows.scale[features], rows.offset[features]
-        # Of an array in memory nothing else is read.
-        width = len(features) + 1 if isinstance(rows.X, np.ndarray) else rows.X.shape[1]
-        for place, tile in tiles(rows, max(MIN_ROWS, BLOCK_ENTRIES // width)):
+        for place, tile in self._tiles(len(features)):
             X: Any = tile.X if tile.index is None else tile.X[tile.index]
             read[:, place] = (X[:, features].astype(np.float64) * scale + offset).T
         return read
+
+    def _tiles(self, features: int) -> Iterator[tuple[slice, Rows]]:
+        # Of an array in memory nothing else is read.
+        X = self._rows.X
+        width = features + 1 if isinstance(X, np.ndarray) else X.shape[1]
+        return tiles(self._rows, max(MIN_ROWS, BLOCK_ENTRIES // width))
 
     def scores(self, W: Float64) -> Float64:
         return np.asarray(W @ self._values)
@@ -133,9 +173,8 @@ class DenseColumns(Columns):
     def sums(self, R: Float64) -> Float64:
         return np.asarray(R @ self._values.T)
 
-    def sums_of_all(self, R: Float64) -> Float64:
-        factors = np.ascontiguousarray(R.T)[None]
-        return np.asarray(self._engine.weighted_sums(self._rows, factors)[0])
+    def sums_of_all(self, factors: Float64) -> Float64:
+        return np.asarray(self._engine.weighted_sums(self._rows, factors[None])[0])
 
     def dense(self, which: Any) -> Float64:
         return np.asarray(self._values[which])
@@ -151,12 +190,12 @@ class DenseColumns(Columns):
         penalty = penalty.of_features(held)
         G = self.sums(R)[:, held] + penalty.gradient(old)
         reached, q = old.copy(), np.ascontiguousarray(G - np.outer(slope, means))
-        coordinate_descent(hessian.H, _each(penalty.limits, len(held)), reached, q, *how)
+        coordinate_descent(hessian.H, each(penalty.limits, len(held)), reached, q, *how)
         change, shift = np.zeros_like(W), np.zeros(len(W))
         change[:, held] = reached - old
         if self._rows.intercept:
             shift = -slope / hessian.sum - change[:, held] @ means
-        return Step(change, shift, self.scores(change) + shift[:, None], hessian.bends)
+        return Step(change, shift, self.scores(change) + shift[:, None])
 
 
 class Hessian:
@@ -179,7 +218,7 @@ class Hessian:
 
         Columns of features are the same while it is in use.
         """
-        wanted, curvatures = features[which], _each(penalty.curvatures, len(features))[which]
+        wanted, curvatures = features[which], each(penalty.curvatures, len(features))[which]
         if self._is_stale(bends):
             d = self._fractions * bends
             self.bends, self._features, self.sum = bends, wanted, max(float(d.sum()), TINY)
@@ -241,15 +280,20 @@ class StoredColumns(Columns):
         of_stored = self._stored.scores(self.features, np.ascontiguousarray(W)).T
         return np.asarray(of_stored + (W @ self._rows.offset[self.features])[:, None])
 
+    def _for_pairs(self) -> SparseColumns:
+        return self._stored
+
+    def hold(self, features: Indices) -> None:
+        pass
+
     def sums(self, R: Float64) -> Float64:
-        return self._sums(self.features, R)
+        return self._sums(self.features, np.ascontiguousarray(R.T))
 
-    def sums_of_all(self, R: Float64) -> Float64:
-        return self._sums(self._all, R)
+    def sums_of_all(self, factors: Float64) -> Float64:
+        return self._sums(self._all, factors)
 
-    def _sums(self, features: Indices, R: Float64) -> Float64:
-        sums = self._stored.sums(features, np.ascontiguousarray(R.T), default_threads())
-        return sums + np.outer(R.sum(axis=1), self._rows.offset[features])
+    def _sums(self, features: Indices, factors: Float64) -> Float64:
+        return self._stored.sums(features, factors, default_threads())
 
     def dense(self, which: Any) -> Float64:
         X: Any = self._rows.X if self._rows.index is None else self._rows.X[self._rows.index]
@@ -265,17 +309,17 @@ class StoredColumns(Columns):
         penalty = penalty.of_features(which)
         reached, r = np.ascontiguousarray(W[:, which]), np.array(R.T, order="C")
         intercept = self._rows.intercept
-        l1, l2 = _each(penalty.limits, n), _each(penalty.curvatures, n) / 2.0
+        l1, l2 = each(penalty.limits, n), each(penalty.curvatures, n) / 2.0
         self._stored.descend(features, d, l1, l2, intercept, reached, r, *how)
         change = np.zeros_like(W)
         change[:, which] = reached - W[:, which]
         along, shift = self.scores(change), np.zeros(len(W))
         if intercept:
             shift = -(R.sum(axis=1) + along @ d) / max(float(d.sum()), TINY)
-        return Step(change, shift, along + shift[:, None], bends)
+        return Step(change, shift, along + shift[:, None])
 
 
-def _each(values: Any, n: int) -> Float64:
+def each(values: Any, n: int) -> Float64:
     """One number a feature, of that or of a number for all."""
     return np.broadcast_to(np.asarray(values, np.float64), n).copy()
 

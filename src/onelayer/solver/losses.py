@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,23 @@ class Fit(NamedTuple):
     loss: float
     R: Float64  # the residuals, times the rows' fractions of the weight
     g: Float64  # their sums, (m,)
+
+
+class Gap(NamedTuple):
+    """How far J is from J* at most, and G̃ (m, D) for which it is."""
+
+    size: float
+    dual: Callable[[], Float64]
+
+
+class Dual(NamedTuple):
+    """Probabilities beside a model's: whether they were found, or are its own, and sums of rows."""
+
+    found: bool
+    g: Float64  # of the residuals, (m,)
+    divergence: Callable[[float], float]  # from the model's, where only a part of them is kept
+    loss: float  # the model's
+    mean_logs: Callable[[], Float64]  # of the model's log p, (K,)
 
 
 class Losses:
@@ -117,33 +134,55 @@ class Losses:
         fit: Fit,
         G: Float64,
         centred: Float64 | float,
-    ) -> tuple[float, Float64]:
+    ) -> Gap:
         """J(W, b) − J*, at most, and G̃ for which it is; see onelayer.solver.proximal.
 
         G̃ is of probabilities that were found, or the model's own; G are the sums of what they lack.
         """
-        f, pi, g, t = self.fractions, self._frequencies, fit.g, 0.0
-        if found is not None:
-            g = (found - self.Y) @ f
+        dual = Dual(
+            found is not None,
+            fit.g if found is None else (found - self.Y) @ self.fractions,
+            lambda kept: self._divergence(fit, found, kept),
+            fit.loss,
+            lambda: self._mean_logs(fit),
+        )
+        return self.gap_of(dual, penalty, W, G, centred)
+
+    def gap_of(
+        self, dual: Dual, penalty: Penalty, W: Float64, G: Float64, centred: Float64 | float
+    ) -> Gap:
+        """The same of probabilities, by what is known of them."""
+        pi, g, t = self._frequencies, dual.g, 0.0
         if self.is_pair:
             g = np.array([-g[0], g[0]])
         if self._intercept:
             t = float((np.maximum(g, 0.0) / (pi + np.maximum(g, 0.0))).max()) + SPARE
-        dual = (1.0 - t) * G - t * centred
+        # Features of no weight whose part of G̃ is within the penalty add nothing.
+        sizes, limits = penalty.sizes(G), penalty.limits
+        slack = t * float(np.max(penalty.sizes(np.atleast_2d(centred))))
+        steep = sizes > limits - slack
+        if len(W) == 1:
+            felt = np.flatnonzero(steep.reshape(-1) | (W[0] != 0.0))
+        else:
+            felt = np.flatnonzero((steep if steep.ndim == 1 else steep.any(axis=0)) | W.any(axis=0))
+
+        def mixed(which: Any) -> Float64:
+            added = centred if isinstance(centred, float) else centred[:, which]
+            return np.asarray((1.0 - t) * G[:, which] - t * added)
+
         best, kept = nearest_dual(
-            penalty,
-            W,
-            dual,
-            lambda kept: (1.0 - t) * self._divergence(fit, found, kept),
-            whole=found is not None,
+            penalty.of_features(felt),
+            W[:, felt],
+            mixed(felt),
+            lambda kept: (1.0 - t) * dual.divergence(kept),
+            whole=dual.found,
         )
-        if not t:
-            return best, kept * dual
-        means = pi + g
-        q = np.maximum(means - g / t, 0.0)
-        mixed = float(np.sum(q * np.log(np.where(q > 0.0, q, 1.0))) - q @ self._mean_logs(fit))
-        gap = best + t * (kept * max(mixed, 0.0) + (1.0 - kept) * fit.loss)
-        return gap, kept * dual
+        if t:
+            means = pi + g
+            q = np.maximum(means - g / t, 0.0)
+            logs = float(np.sum(q * np.log(np.where(q > 0.0, q, 1.0))) - q @ dual.mean_logs())
+            best += t * (kept * max(logs, 0.0) + (1.0 - kept) * dual.loss)
+        return Gap(best, lambda: kept * mixed(slice(None)))
 
     def _divergence(self, fit: Fit, found: Float64 | None, kept: float) -> float:
         """(1/N) Σ KL(ρ p̂ + (1 − ρ) y ‖ p), where p̂ is p if none was found."""
@@ -151,9 +190,6 @@ class Losses:
         if found is not None:
             p = kept * found + (1.0 - kept) * self.Y
             logs = (p * np.log(np.maximum(p, TINY))).sum(axis=0)
-            if self.is_pair:
-                rest = np.maximum(1.0 - p[0], TINY)
-                logs += rest * np.log(rest)
             # −log p is the loss, or for another class the loss and what its score lacks.
             return max(float(f @ (logs + fit.losses + ((self.Y - p) * fit.S).sum(axis=0))), 0.0)
         if kept == 1.0:

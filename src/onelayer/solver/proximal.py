@@ -28,10 +28,11 @@ changes no probability, so each feature's weights are moved to where their penal
 classes take their steps together, by one Hessian that bounds theirs. Where that is slow, steps are
 combined by Anderson's acceleration, or one of Newton's follows for all weights that are not 0.
 
-Two classes are one row of weights, w = W₁ − W₀, for which Σ|W| = Σ|w| and Σ W² = ½ Σ w². After a
-whole step their p̃ is p + p (1 − p) s, for p as it was before it and the scores s that it added. The
-gradient of the step's quadratic is then G̃ itself: its minimum leaves 0 in the brackets, and the KL
-is of fourth order in the step.
+Two classes are one row of weights, w = W₁ − W₀, for which Σ|W| = Σ|w| and Σ W² = ½ Σ w². Their
+search on a working set is the kernel's, unless a feature is free. After a whole step their p̃ is
+p + p (1 − p) s, for p as it was before it and the scores s that it added. The gradient of the
+step's quadratic is then G̃ itself: its minimum leaves 0 in the brackets, and the KL is of fourth
+order in the step.
 
 Sources: Ndiaye, Fercoq, Gramfort & Salmon (2017), Gap safe screening rules for sparsity enforcing
 penalties; Massias, Gramfort & Salmon (2018), Celer, for working sets; Tibshirani et al. (2012),
@@ -56,15 +57,16 @@ from onelayer.data.mapped import check_mapped
 from onelayer.data.rows import Rows
 from onelayer.data.scaling import EQUAL
 from onelayer.engines import Engine, Weights
+from onelayer.engines.native import PairSearch
 from onelayer.errors import SettingsError, require_number
 from onelayer.model.certificate import Certificate
 from onelayer.objective.loss import sigmoid
 from onelayer.objective.penalty import Penalty
 from onelayer.solver.certificate import ROUNDING, TINY, Certified, RowSums, of_classes
-from onelayer.solver.columns import columns_of
+from onelayer.solver.columns import columns_of, each
 from onelayer.solver.free import fit_free, free_features, read_columns
 from onelayer.solver.linalg import inner, norm, one_blas_thread
-from onelayer.solver.losses import BIAS_RESIDUAL, Fit, Losses, nearest_dual, softplus
+from onelayer.solver.losses import BIAS_RESIDUAL, Dual, Fit, Gap, Losses, nearest_dual, softplus
 from onelayer.solver.reduction import AnySolver, Solvers
 from onelayer.solver.solver import (
     Optimum,
@@ -105,7 +107,7 @@ class Proof(NamedTuple):
     cost: float
     gap: float
     slope: Float64  # the loss's gradient, (m, D)
-    dual: Float64  # G̃, (m, D)
+    dual: Callable[[], Float64]  # G̃, (m, D)
     residual: float  # largest |∂J/∂b|
     steepness: float  # norm of the smallest subgradient
 
@@ -184,6 +186,7 @@ class ProximalSolver:
         b = np.log(sums.frequencies)
         self._b = b[1:] - b[:1] if self._is_pair else b - b.mean()
         self._W, self._slope = np.zeros((m, D)), -self._centred
+        self._support = np.zeros(0, np.int64)  # features of which weights may be other than 0
         self._last_l1 = math.inf  # of the solution that W is
         self._passes = 0
         self._dual: Float64 | None = None  # probabilities (1, N) that prove more than the model's
@@ -198,6 +201,12 @@ class ProximalSolver:
             self._spreads = np.divide(self._spreads, f, where=self._counts, out=infinite)
             if self._rows.has_free:
                 self._free = read_columns(self._rows, free_features(self._rows))
+        self._pair: PairSearch | None = None  # where two classes have no free features
+        self._placed = False  # whether it has the rows under the weights
+        if self._is_pair and self._free is None:
+            given = np.asarray(self._offsets)
+            offsets = np.ascontiguousarray(given[0]) if given.ndim else None
+            self._pair = self._columns.pair_search(self._Y[0], offsets)
         if self._free is not None or of.row_offsets is not None:
             start = np.broadcast_to(self._b[:, None] + self._offsets, self._Y.shape)
             self._proof(self._penalty(Target(0.0, l1=1.0)), start)
@@ -236,7 +245,8 @@ class ProximalSolver:
         if self._is_pair:
             at, slope = at[1:] - at[:1], slope[1:] - slope[:1]
         self._W, self._b = at[:, :-1].copy(), at[:, -1].copy()
-        self._slope, self._last_l1 = slope[:, :-1].copy(), state.l2
+        self._support = np.flatnonzero(self._W.any(axis=0))
+        self._slope, self._last_l1, self._placed = slope[:, :-1].copy(), state.l2, False
 
     @property
     def moved(self) -> Float64:
@@ -252,6 +262,7 @@ class ProximalSolver:
         if self._is_pair:
             kept, bias = kept[1:] - kept[:1], bias[1:] - bias[:1]
         self._W, self._b = kept, bias + np.einsum("kd,d->k", kept, self._mean)
+        self._support, self._placed = np.flatnonzero(kept.any(axis=0)), False
 
     def solve(self, target: Target) -> Optimum:
         """Solve for one λ₁ > 0; Ctrl-C ends the search and gives what was found, certified."""
@@ -308,9 +319,11 @@ class ProximalSolver:
 
     def _weights(self) -> tuple[Float64, Float64]:
         """W (K, D) and b (K,) of the features as they are, not centred."""
-        W, b = self._W, self._b - np.einsum("kd,d->k", self._W, self._mean)
+        W, on = np.zeros((len(self._present), self._W.shape[1])), self._support
+        W[:, on] = self._of_classes(self._W[:, on])
+        b = self._b - np.einsum("kd,d->k", self._W[:, on], self._mean[on])
         bias = self._of_classes(b[:, None])[:, 0]
-        return self._of_classes(W), np.where(self._present, bias, self._first_bias)
+        return W, np.where(self._present, bias, self._first_bias)
 
     def _of_classes(self, rows: Float64) -> Float64:
         """Rows for all classes: one row of weights is two that mirror each other."""
@@ -324,8 +337,10 @@ class ProximalSolver:
         """Solve on working sets until a pass proves the solution."""
         chosen, complete = self._first_set(penalty)
         self._columns.forget()
+        if self._pair is not None:
+            self._pair.forget()
         aim, stalled, least = INSIDE * target.tol if complete else 0.1, 0, math.inf
-        alive = np.ones(self._W.shape[1], np.bool_)
+        alive: NDArray[np.bool_] | bool = True
         while True:
             self._fit(chosen, penalty, aim)
             proof = self._prove(penalty, max(1e-5 * target.tol, BIAS_RESIDUAL))
@@ -334,7 +349,7 @@ class ProximalSolver:
                 return "optimal", proof
             if self._passes >= target.max_passes:
                 return "passes", proof
-            alive &= self._may_count(penalty, proof)
+            alive = alive & self._may_count(penalty, proof)
             new = self._missing(penalty, proof, chosen, alive)
             stalled = 0 if len(new) or proof.gap < 0.5 * least else stalled + 1
             if stalled > MAX_STALLED:
@@ -349,20 +364,21 @@ class ProximalSolver:
 
         It says whether these are all.
         """
-        counts = self._W.any(axis=0) | ~self._counts
-        before = self._last_l1
+        counts, before = self._support, self._last_l1
+        if self._free is not None:
+            counts = np.union1d(counts, np.flatnonzero(~self._counts))
+        steep = self._steepness(penalty, self._slope)
         if before == math.inf:  # at W = 0, which is best for the largest λ₁
-            before = float(self._steepness(penalty, self._slope)[self._counts].max())
+            before = float(steep[self._counts].max())
         elif self._is_pair and penalty.grouped:
             before *= math.sqrt(0.5)
-        steep = self._steepness(penalty, self._slope)
-        strong = (steep > 2.0 * penalty.l1 - before) & ~counts
-        most = max(FEWEST, 2 * int(counts.sum()))
-        found = np.flatnonzero(strong)
+        most = max(FEWEST, 2 * len(counts))
+        strong = np.flatnonzero(steep > 2.0 * penalty.l1 - before)
+        found = np.setdiff1d(strong, counts, assume_unique=True)
         complete = before > penalty.l1 and (len(found) <= most or before < 2.0 * penalty.l1)
         if len(found) > most:
             found = found[np.argpartition(-steep[found], most)[:most]]
-        return np.union1d(np.flatnonzero(counts), found), complete
+        return np.union1d(counts, found), complete
 
     @staticmethod
     def _steepness(penalty: Penalty, G: Float64) -> Float64:
@@ -376,7 +392,7 @@ class ProximalSolver:
     def _may_count(self, penalty: Penalty, proof: Proof) -> NDArray[np.bool_]:
         """Features that the gap does not prove to be 0 at the optimum."""
         radius = math.sqrt(proof.gap if penalty.grouped and not self._is_pair else proof.gap / 2.0)
-        steep = self._steepness(penalty, proof.dual)
+        steep = self._steepness(penalty, proof.dual())
         return np.asarray(steep + radius * self._spreads >= penalty.l1) | self._W.any(axis=0)
 
     def _missing(
@@ -393,18 +409,19 @@ class ProximalSolver:
 
     def _fit(self, chosen: Indices, penalty: Penalty, aim: float) -> None:
         """Solve for the weights of these features, to this relative gap."""
+        if self._pair is not None:
+            self._fit_pair(self._pair, chosen, penalty.of_features(chosen), aim)
+            return
         self._columns.take(chosen)
         W, self._dual, penalty = self._W[:, chosen], None, penalty.of_features(chosen)
         grouped = penalty.grouped and not self._is_pair
         step = self._grouped_step if grouped else self._steps
-        # Two classes are proven by a step's probabilities, whose mean is that of the best bias.
         least = min(max(1e-2 * aim, BIAS_RESIDUAL), 1e-6)
-        least = math.inf if self._is_pair and self._free is None else least
         acceleration = Acceleration()
         fit = self._with_bias(self._scores(W), least)
         for cycle in range(MAX_CYCLES if len(chosen) else 0):
             cost, G = fit.loss + penalty.value(W), self._columns.sums(self._factors(fit))
-            gap = self._gap(penalty, W, fit, G)[0]
+            gap = self._gap(penalty, W, fit, G).size
             if self._free is not None:  # what about the best free weights would lower the cost by
                 gap += self._lowered_by_free(penalty, fit, G)
             if gap <= aim * cost or cost <= ROUNDING["float64"]:
@@ -435,8 +452,30 @@ class ProximalSolver:
             else:
                 self._b = end[:, -1]
                 acceleration.forget()
-        self._W = np.zeros_like(self._W)
+        self._set_weights(chosen, W)
+
+    def _fit_pair(self, pair: PairSearch, chosen: Indices, penalty: Penalty, aim: float) -> None:
+        """The same by the kernel's search."""
+        self._columns.hold(chosen)
+        if not self._placed:
+            self._place(pair)
+        w, slope, n = self._W[0, chosen], self._slope[0, chosen], len(chosen)
+        limits, curvatures = each(penalty.limits, n), each(penalty.curvatures, n)
+        self._b = np.array([pair.fit(chosen, limits, curvatures, w, slope, aim, MAX_CYCLES)])
+        self._set_weights(chosen, w[None])
+
+    def _set_weights(self, chosen: Indices, W: Float64) -> None:
+        """Weights of these features; those of all others are 0."""
+        self._W[:, self._support] = 0.0
         self._W[:, chosen] = W
+        self._support = chosen[W.any(axis=0)]
+
+    def _place(self, pair: PairSearch) -> None:
+        """Score the rows by the weights."""
+        chosen = self._support
+        self._columns.hold(chosen)
+        pair.place(chosen, self._W[0, chosen], float(self._b[0]))
+        self._placed = True
 
     def _scores(self, W: Float64) -> Float64:
         return np.asarray(self._columns.scores(W) + self._b[:, None] + self._offsets)
@@ -495,8 +534,6 @@ class ProximalSolver:
         W[k] = w + length * change
         S[k] += length * along
         self._b[k] += length * step.shift[0]
-        whole = self._is_pair and self._free is None and length == 1.0
-        self._dual = _inside((p + step.bends * along)[None]) if whole else None
 
     def _grouped_step(self, W: Float64, fit: Fit, G: Float64, penalty: Penalty) -> Float64:
         """A step of all classes in place, by a curvature of each row that bounds theirs."""
@@ -575,26 +612,59 @@ class ProximalSolver:
 
     def _prove(self, penalty: Penalty, least: float) -> Proof:
         """The proof of the weights and the best bias for them: a pass over all rows."""
+        if self._pair is not None:
+            self._place(self._pair)
+            return self._proof_of_pair(self._pair, penalty, least)
         return self._proof(penalty, self._scores(self._W[:, self._columns.features]), least)
 
     def _proof(self, penalty: Penalty, S: Float64, least: float = BIAS_RESIDUAL) -> Proof:
+        if self._pair is not None:
+            self._pair.put(np.ascontiguousarray(S[0]))
+            self._placed = False
+            return self._proof_of_pair(self._pair, penalty, least)
         self._passes += 1
         if self._free is not None:
             return self._proof_with_free(penalty, S, self._free)
         fit = self._with_bias(S, least)
-        if self._W.any() or self._dual is not None or not self._is_cold(fit):
-            sums = self._columns.sums_of_all(self._factors(fit))
+        if len(self._support) or self._dual is not None or not self._is_cold(fit):
+            sums = self._columns.sums_of_all(np.ascontiguousarray(self._factors(fit).T))
         else:
             sums = -self._centred
-        slope = self._slope = sums[: len(self._W)]
-        gap, dual = self._gap(penalty, self._W, fit, sums, self._centred)
+        self._slope = sums[: len(self._W)]
+        gap = self._gap(penalty, self._W, fit, sums, self._centred)
+        return self._proven(penalty, gap, fit.loss, fit.g)
+
+    def _proof_of_pair(self, pair: PairSearch, penalty: Penalty, least: float) -> Proof:
+        self._passes += 1
+        bias = pair.centre(least, float(self._frequencies[1]))
+        self._b = np.array([bias]) if self._placed else self._b + bias
+        (loss, g, of_scores, of_own), factors = pair.sums(), pair.residuals()
+        if pair.has_found():
+            logs = -loss - np.array([of_own, of_own - of_scores])
+            lacks = factors[:, 1].sum(keepdims=True)
+            of_step = Dual(True, lacks, lambda kept: max(pair.divergence(kept), 0.0), loss,
+                           lambda: logs)  # fmt: skip
+            sums = self._columns.sums_of_all(factors)
+            gap = self._losses.gap_of(of_step, penalty, self._W, sums[1:], self._centred)
+        else:
+            fit = self._losses.of(pair.scores()[None])
+            known = not len(self._support) and self._is_cold(fit)
+            sums = -self._centred if known else self._columns.sums_of_all(factors)
+            gap = self._losses.gap(None, penalty, self._W, fit, sums, self._centred)
+        self._slope = sums[:1]
+        return self._proven(penalty, gap, loss, np.array([g]))
+
+    def _proven(self, penalty: Penalty, gap: Gap, loss: float, g: Float64) -> Proof:
+        """The proof by this gap; the slope is found."""
+        slope = self._slope
         # The smallest subgradient is 0 where weights are 0 and not steep.
-        felt = np.flatnonzero(self._W.any(axis=0) | (self._steepness(penalty, slope) > penalty.l1))
+        steep = np.flatnonzero(self._steepness(penalty, slope) > penalty.l1)
+        felt = np.union1d(self._support, steep)
         W, penalty = self._W[:, felt], penalty.of_features(felt)
-        cost = fit.loss + penalty.value(W)
+        cost = loss + penalty.value(W)
         smallest = penalty.smallest_subgradient(W, slope[:, felt] + penalty.gradient(W))
-        residual = float(np.abs(fit.g).max()) if self._rows.intercept else 0.0
-        return Proof(cost, min(gap, cost), slope, dual, residual, norm(smallest))
+        residual = float(np.abs(g).max()) if self._rows.intercept else 0.0
+        return Proof(cost, min(gap.size, cost), slope, gap.dual, residual, norm(smallest))
 
     def _proof_with_free(self, penalty: Penalty, S: Float64, columns: Float64) -> Proof:
         """The same of the best weights that are not penalised, which are found with the bias."""
@@ -606,11 +676,12 @@ class ProximalSolver:
             S, own = np.concatenate([np.zeros_like(S), S]), np.column_stack([1.0 - own, own])
         fit = fit_free(self._rows, np.ascontiguousarray(S.T), W, b)
         self._W[:, free] = self._of_pair(fit.W)
+        self._support = np.union1d(self._support, np.flatnonzero(free))
         self._b = self._of_pair(fit.b[:, None])[:, 0]
         P = fit.probabilities
         residuals = (P - own, P * fit.change)
         R = np.concatenate([of.T[self._counted] * fit.fractions for of in residuals])
-        slope, dual = np.split(self._columns.sums_of_all(R), 2)
+        slope, dual = np.split(self._columns.sums_of_all(np.ascontiguousarray(R.T)), 2)
         self._slope, dual = slope, dual + slope
         cost = fit.loss + penalty.value(self._W)
         gap, kept = nearest_dual(penalty, self._W, dual, lambda kept: fit.divergence(kept, own))
@@ -618,7 +689,7 @@ class ProximalSolver:
         residual = float(np.abs(fit.g).max()) if self._rows.intercept else 0.0
         # What is not feasible excludes no feature.
         dual = kept * dual if math.isfinite(gap) else np.full_like(dual, math.inf)
-        return Proof(cost, min(gap, cost), slope, dual, residual, norm(smallest))
+        return Proof(cost, min(gap, cost), slope, lambda: dual, residual, norm(smallest))
 
     def _lowered_by_free(self, penalty: Penalty, fit: Fit, G: Float64) -> float:
         assert self._free is not None  # noqa: S101  # it is asked for where some are
@@ -633,15 +704,13 @@ class ProximalSolver:
 
     def _gap(
         self, penalty: Penalty, W: Float64, fit: Fit, sums: Float64, centred: Float64 | float = 0.0
-    ) -> tuple[float, Float64]:
+    ) -> Gap:
         """J(W, b) − J*, at most, and G̃ for which it is; see the module. By sums of `_factors`."""
         m = len(W)
         if self._dual is not None:
             found = self._losses.gap(self._dual, penalty, W, fit, sums[m:], centred)
-            if self._is_pair:
-                return found
             own = self._losses.gap(None, penalty, W, fit, sums[:m], centred)
-            return min(found, own, key=lambda of: of[0])
+            return min(found, own, key=lambda of: of.size)
         return self._losses.gap(None, penalty, W, fit, sums, centred)
 
     def _report(self, target: Target, proof: Proof) -> None:
