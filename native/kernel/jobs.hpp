@@ -247,6 +247,31 @@ struct SparseAddJob {
   Index stride = 0;              // of both
 };
 
+// products[n][c] = sum over stored values x of a row of w[feature][c] * (scale[feature] * x), in float64
+template <class T>
+struct SparseProductJob {
+  StoredMatrix rows;
+  Index first = 0, count = 0;     // rows of the pass
+  Index last = 0;                 // the last stored value of all rows
+  const T* w = nullptr;           // [feature][column]
+  Index stride = 0, columns = 0;  // of w, padded, as of the products; the columns that are wanted
+  const double* scale = nullptr;  // or null
+  double* products = nullptr;     // of `first`
+};
+
+// sums[feature - begin][c] += factors[n][c] * x, row by row, for the features begin .. end. Row n's stored values from
+// next[n] on are those of `begin` or above; it is moved to `end`.
+struct SparseBlockJob {
+  StoredMatrix rows;
+  Index count = 0, begin = 0, end = 0;
+  const double* factors = nullptr;
+  Index* next = nullptr;
+  double* sums = nullptr;
+  Index stride = 0;  // of factors and sums
+};
+
+template <class T> struct DualSweepJob;  // in dual.hpp
+
 // A step of features from their sums, which it sets to 0; without sums only of the steps that were missed.
 template <class T>
 struct SparseStepJob {
@@ -399,6 +424,9 @@ struct Kernels {
   void (*row_words)(const FingerprintJob&);
   void (*block_products)(const VectorsJob<T>&);
   void (*block_combination)(const VectorsJob<T>&);
+  void (*sparse_products)(const SparseProductJob<T>&);
+  void (*sparse_block)(const SparseBlockJob&);
+  void (*dual_sweep)(DualSweepJob<T>&);
 };
 
 }  // namespace onelayer

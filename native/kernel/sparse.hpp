@@ -39,9 +39,10 @@ ONELAYER_INLINE void fetch(const void* p) {
   for (int byte = 0; byte < Bytes; byte += kLineBytes) __builtin_prefetch(static_cast<const char*>(p) + byte, Hint, 3);
 }
 
-// Calls work(M vectors of L columns from column c on) until all columns are done; stride is 2, 4 or a multiple of 8.
+// Calls work(M vectors of L columns from column c on) until all columns are done; stride is 1, 2, 4 or a multiple of 8.
 template <class Work>
 ONELAYER_INLINE void for_columns(Index stride, const Work& work) {
+  if (stride == 1) return work.template operator()<1, 1>(Index{0});
   if (stride == 2) return work.template operator()<2, 1>(Index{0});
   if (stride == 4) return work.template operator()<4, 1>(Index{0});
   Index c = 0;
@@ -51,10 +52,19 @@ ONELAYER_INLINE void for_columns(Index stride, const Work& work) {
   if (c + 8 <= stride) work.template operator()<8, 1>(c);
 }
 
-template <class T, class S>
-ONELAYER_INLINE double scaled_value(const SparseScoreJob<T>& job, const S* values, Index j, Index feature) {
-  const double x = static_cast<double>(values[j]);
-  return job.scale ? x * job.scale[feature] : x;
+// Adds the weights of a row's features, M vectors of L columns each from w on, times their values; `last` is the last
+// value of all rows, up to which weights are fetched, or 0 where they were.
+template <int L, int M, class T, class S, class V>
+ONELAYER_INLINE void add_weights(V (&sums)[M], const StoredMatrix& x, const S* values, Index begin, Index end,
+                                 Index last, const T* weights, Index stride, const double* scale) {
+  for (Index j = begin; j < end; ++j) {
+    if (last) fetch<M * L * sizeof(T), 0>(weights + x.feature(min(j + kFetchAhead, last)) * stride);
+    const Index d = x.feature(j);
+    const double stored = static_cast<double>(values[j]), value = scale ? stored * scale[d] : stored;
+    const T* const w = weights + d * stride;
+#pragma GCC unroll 4
+    for (int m = 0; m < M; ++m) sums[m] += load_doubles<L>(w + m * L) * value;
+  }
 }
 
 template <class T, class S>
@@ -66,14 +76,7 @@ void sparse_scores_of(const SparseScoreJob<T>& job) {
     for_columns(job.stride, [&]<int L, int M>(Index c) {
       using V = typename Doubles<L>::Type;
       V sums[M] = {};
-      for (Index j = begin; j < end; ++j) {
-        fetch<M * L * sizeof(T), 0>(job.w + x.feature(min(j + kFetchAhead, job.last)) * job.stride + c);
-        const Index d = x.feature(j);
-        const double value = scaled_value(job, values, j, d);
-        const T* const w = job.w + d * job.stride + c;
-#pragma GCC unroll 4
-        for (int m = 0; m < M; ++m) sums[m] += load_doubles<L>(w + m * L) * value;
-      }
+      add_weights<L>(sums, x, values, begin, end, job.last, job.w + c, job.stride, job.scale);
       for (int i = 0; i < M * L && c + i < job.columns; ++i)
         job.scores[(c + i) * job.score_stride + n] = static_cast<T>(sums[i / L][i % L] + job.bias[c + i]);
     });
@@ -83,6 +86,59 @@ void sparse_scores_of(const SparseScoreJob<T>& job) {
 template <class T>
 void sparse_scores(const SparseScoreJob<T>& job) {
   return job.rows.type == StoredType::float32 ? sparse_scores_of<T, float>(job) : sparse_scores_of<T, double>(job);
+}
+
+template <class T, class S>
+void sparse_products_of(const SparseProductJob<T>& job) {
+  const StoredMatrix& x = job.rows;
+  const S* const values = reinterpret_cast<const S*>(x.base);
+  for (Index n = 0; n < job.count; ++n) {
+    const Index row = x.row(job.first + n), begin = x.indptr[row], end = x.indptr[row + 1];
+    for_columns(job.stride, [&]<int L, int M>(Index c) {
+      using V = typename Doubles<L>::Type;
+      V sums[M] = {};
+      add_weights<L>(sums, x, values, begin, end, job.last, job.w + c, job.stride, job.scale);
+      for (int i = 0; i < M * L && c + i < job.columns; ++i) job.products[n * job.stride + c + i] = sums[i / L][i % L];
+    });
+  }
+}
+
+template <class T>
+void sparse_products(const SparseProductJob<T>& job) {
+  return job.rows.type == StoredType::float32 ? sparse_products_of<T, float>(job) : sparse_products_of<T, double>(job);
+}
+
+template <class S>
+void sparse_block_of(const SparseBlockJob& job) {
+  const StoredMatrix& x = job.rows;
+  const S* const values = reinterpret_cast<const S*>(x.base);
+  for (Index n = 0; n < job.count; ++n) {
+    const Index end = x.indptr[x.row(n) + 1], first = job.next[n];
+    Index stop = first;
+    while (stop < end && x.feature(stop) < job.end) ++stop;
+    job.next[n] = stop;
+    for_columns(job.stride, [&]<int L, int M>(Index c) {
+      using V = typename Doubles<L>::Type;
+      V r[M];
+#pragma GCC unroll 4
+      for (int m = 0; m < M; ++m) r[m] = load_doubles<L>(job.factors + n * job.stride + c + m * L);
+      for (Index j = first; j < stop; ++j) {
+        const double value = static_cast<double>(values[j]);
+        double* const sums = job.sums + (x.feature(j) - job.begin) * job.stride + c;
+#pragma GCC unroll 4
+        for (int m = 0; m < M; ++m) {
+          V sum;
+          __builtin_memcpy(&sum, sums + m * L, sizeof sum);
+          sum += r[m] * value;
+          __builtin_memcpy(sums + m * L, &sum, sizeof sum);
+        }
+      }
+    });
+  }
+}
+
+inline void sparse_block(const SparseBlockJob& job) {
+  return job.rows.type == StoredType::float32 ? sparse_block_of<float>(job) : sparse_block_of<double>(job);
 }
 
 // The first of the stored values begin .. end whose feature is `feature` or above.

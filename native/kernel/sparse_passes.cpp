@@ -1,6 +1,7 @@
 #include "sparse_passes.hpp"
 
 #include <atomic>
+#include <bit>
 #include <cmath>
 #include <cstring>
 
@@ -411,28 +412,49 @@ bool sparse_class_sums(const ClassSumsRequest& request) {
   return true;
 }
 
-// Calls work with the stored values, in their type.
-template <class Work>
-void with_values(const StoredMatrix& x, const Work& work) {
-  if (x.type == StoredType::float32) return work(reinterpret_cast<const float*>(x.base));
-  work(reinterpret_cast<const double*>(x.base));
+template <class S>
+void sparse_ranges(const Pass& pass, S* low, S* high) {
+  const StoredMatrix& x = pass.rows.x;
+  const Index N = pass.shape.N, D = pass.shape.D;
+  const S* const values = reinterpret_cast<const S*>(x.base);
+  // The range of a feature that every row stores need not hold 0.
+  std::vector<std::int32_t> counts(static_cast<std::size_t>(x.stored_last + 1 - x.indptr[0] < N ? 0 : D));
+  bool full = false;
+  for (Index j = x.indptr[0]; !counts.empty() && j <= x.stored_last; ++j)
+    full |= ++counts[static_cast<std::size_t>(x.feature(j))] == N;
+  for (Index d = 0; full && d < D; ++d)
+    if (counts[static_cast<std::size_t>(d)] == N) low[d] = HUGE_VAL, high[d] = -HUGE_VAL;
+  for (Index j = x.indptr[0]; j <= x.stored_last; ++j) {
+    const Index d = x.feature(j);
+    if (values[j] < low[d]) low[d] = values[j];
+    if (values[j] > high[d]) high[d] = values[j];
+  }
 }
 
-void sparse_ranges(const SparseRangesRequest& request) {
-  const StoredMatrix& x = request.rows.x;
-  const Index N = request.shape.N, D = request.shape.D;
-  bool full = false;  // whether every row stores some feature, whose range need not hold 0
-  for (Index j = x.indptr[0]; j <= x.stored_last; ++j) full |= ++request.counts[x.feature(j)] == N;
-  for (Index d = 0; full && d < D; ++d)
-    if (request.counts[d] == N) request.low[d] = HUGE_VAL, request.high[d] = -HUGE_VAL;
-  with_values(x, [&](const auto* values) {
-    for (Index j = x.indptr[0]; j <= x.stored_last; ++j) {
-      const Index d = x.feature(j);
-      const double value = static_cast<double>(values[j]);
-      if (value < request.low[d]) request.low[d] = value;
-      if (value > request.high[d]) request.high[d] = value;
-    }
-  });
+StoredFeatures::StoredFeatures(const Pass& pass)
+    : x_(pass.rows.x), stored_(static_cast<std::size_t>(pass.shape.D / 64 + 1)), before_(stored_.size()) {
+  for (Index j = x_.indptr[0]; j <= x_.stored_last; ++j) {
+    const auto d = static_cast<std::size_t>(x_.feature(j));
+    stored_[d / 64] |= std::uint64_t{1} << (d % 64);
+  }
+  for (std::size_t word = 0; word < stored_.size(); ++word) {
+    before_[word] = static_cast<std::int32_t>(count_);
+    count_ += std::popcount(stored_[word]);
+  }
+}
+
+void StoredFeatures::list(Index* features) const {
+  for (std::size_t word = 0; word < stored_.size(); ++word)
+    for (std::uint64_t bits = stored_[word]; bits; bits &= bits - 1)
+      *features++ = static_cast<Index>(word) * 64 + std::countr_zero(bits);
+}
+
+void StoredFeatures::number(std::int32_t* indices) const {
+  for (Index j = x_.indptr[0]; j <= x_.stored_last; ++j) {
+    const auto d = static_cast<std::size_t>(x_.feature(j));
+    const std::uint64_t before = stored_[d / 64] & ((std::uint64_t{1} << (d % 64)) - 1);
+    indices[j] = before_[d / 64] + std::popcount(before);
+  }
 }
 
 // The arithmetic of data/fingerprints.py, modulo 2^64.
@@ -501,6 +523,8 @@ void fingerprints(const Kernels<float>& kernels, const Pass& pass, std::uint64_t
   });
 }
 
+template void sparse_ranges(const Pass&, float*, float*);
+template void sparse_ranges(const Pass&, double*, double*);
 template Index train_sparse(const Kernels<float>&, const TrainRequest<float>&, bool);
 template Index train_sparse(const Kernels<double>&, const TrainRequest<double>&, bool);
 template Index sparse_gradient(const Kernels<float>&, const GradientRequest<float>&);

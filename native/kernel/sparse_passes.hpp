@@ -16,6 +16,13 @@ namespace onelayer {
 // Columns that the weights of a feature, or its sums, take: whole vectors of sparse.hpp.
 inline Index sparse_stride(Index columns) { return columns <= 2 ? 2 : columns <= 4 ? 4 : round_up(columns, 8); }
 
+// Calls work with the stored values, in their type.
+template <class Work>
+auto with_values(const StoredMatrix& x, const Work& work) {
+  if (x.type == StoredType::float32) return work(reinterpret_cast<const float*>(x.base));
+  return work(reinterpret_cast<const double*>(x.base));
+}
+
 // Calls work(part of `count`) on each thread.
 template <class Work>
 void split(int threads, Index count, const Work& work) {

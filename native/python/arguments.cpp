@@ -257,28 +257,12 @@ Pass check_sums(const RowArrays& X, const ReadArray& factors, const OptionalArra
   return pass;
 }
 
-DualDescent check_dual(const RowArrays& X, const ReadArray& y, const OptionalArray& order, const ReadArray& scale,
-                       const ReadArray& fractions, const OptionalArray& along,
-                       double mean_square, double l2, const ReadArray& b, const DualState& state) {
-  if (!std::holds_alternative<SparseArrays>(X)) value_error("X", "sparse rows", "an array");
-  const Pass pass = check_stored(X, order, 1);
-  const Index stored = pass.shape.N, D = pass.shape.D;
-  const Index N = order ? static_cast<Index>(order->shape(0)) : stored, K = static_cast<Index>(b.size());
-  DualDescent a{};
-  a.x = pass.rows.x, a.N = N, a.K = K, a.l2 = l2, a.mean_square = mean_square;
-  a.y = check_labels(y, stored, K);
-  a.scale = check<double>(scale, "scale", "(D,)", {D});
-  a.fractions = check<double>(fractions, "fractions", "(N,)", {N});
-  a.along = check<double>(along, "along", "(N,)", {N});
-  a.b = check<double>(b, "b", "(K,)", {K});
-  const auto written = [](const WriteArray& array, const char* name, const char* letters, const Dimensions& shape) {
-    return const_cast<double*>(check<double>(ReadArray(array), name, letters, shape));
-  };
-  a.V = written(std::get<0>(state), "V", "(D, K)", {D, K});
-  a.r = written(std::get<1>(state), "r", "(N, K)", {N, K});
-  a.shift = written(std::get<2>(state), "shift", "(K,)", {K});
-  a.at_mean = written(std::get<3>(state), "at_mean", "(K,)", {K});
-  return a;
+Pass check_dual(const SparseArrays& X, const ReadArray& y, Index classes, const OptionalArray& order,
+                const OptionalArray& scale, const ReadArray& fractions, int threads) {
+  Pass pass = check_classes(X, y, classes, order, threads, std::nullopt);
+  pass.rows.scale = check<double>(scale, "scale", "(D,)", {pass.shape.D});
+  check<double>(fractions, "fractions", "(N,)", {pass.shape.N});
+  return pass;
 }
 
 Quadratic check_quadratic(const ReadArray& H, const ReadArray& penalty, const WriteArray& w, const WriteArray& g) {

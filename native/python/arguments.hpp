@@ -14,7 +14,8 @@
 #include <utility>
 #include <variant>
 
-#include "kernel/dual_descent.hpp"
+#include "kernel/coordinate_descent.hpp"
+#include "kernel/dual_ascent.hpp"
 #include "kernel/pair_search.hpp"
 #include "kernel/passes.hpp"
 #include "kernel/points.hpp"
@@ -77,11 +78,9 @@ const Index* check_held(const ReadArray& features, const X& columns, Index D) {
 Index dimension(const ReadArray& array, const char* name, const char* letters, std::size_t axis);
 const double* check_doubles(const ReadArray& array, const char* name, const std::vector<Index>& shape);
 
-// State (D, K), (N, K), (K,) and (K,): V, r, shift and V m of dual_descent.hpp.
-using DualState = std::tuple<WriteArray, WriteArray, WriteArray, WriteArray>;
-DualDescent check_dual(const RowArrays& X, const ReadArray& y, const OptionalArray& order, const ReadArray& scale,
-                       const ReadArray& fractions, const OptionalArray& along,
-                       double mean_square, double l2, const ReadArray& b, const DualState& state);
+// Sparse rows in order with their labels and fractions (N,) of the weight, for sweeps in the dual; without offsets.
+Pass check_dual(const SparseArrays& X, const ReadArray& y, Index classes, const OptionalArray& order,
+                const OptionalArray& scale, const ReadArray& fractions, int threads);
 
 // Rows, weights and penalty of newton.hpp.
 NewtonJob check_newton(const ReadArray& X, const ReadArray& y, const ReadArray& fractions,

@@ -13,6 +13,7 @@
 #include "kernel/dispatch.hpp"
 #include "kernel/passes.hpp"
 #include "kernel/phases.hpp"
+#include "kernel/sparse_passes.hpp"
 
 namespace onelayer {
 
@@ -129,16 +130,26 @@ nb::tuple class_sums_of(const RowArrays& X, const ReadArray& y, Index classes, i
 }
 
 nb::tuple sparse_ranges_of(const RowArrays& X) {
-  SparseRangesRequest request{check_sparse_rows(X, 1)};
-  const Index D = request.shape.D;
-  Output<double> low({D}), high({D});
-  Output<std::int32_t> counts({D});
-  request.low = low.data(), request.high = high.data(), request.counts = counts.data();
-  {
-    nb::gil_scoped_release release;
-    sparse_ranges(request);
-  }
-  return nb::make_tuple(low.array(), high.array(), counts.array());
+  const Pass pass = check_sparse_rows(X, 1);
+  return with_values(pass.rows.x, [&]<class S>(const S*) {
+    Output<S> low({pass.shape.D}), high({pass.shape.D});
+    {
+      nb::gil_scoped_release release;
+      sparse_ranges(pass, low.data(), high.data());
+    }
+    return nb::make_tuple(low.array(), high.array());
+  });
+}
+
+std::optional<std::pair<nb::object, nb::object>> stored_features_of(const SparseArrays& X, Index most) {
+  const Pass pass = check_sparse_rows(X, 1);
+  const StoredFeatures stored(pass);
+  if (stored.count() > most) return std::nullopt;
+  Output<Index> features({stored.count()});
+  Output<std::int32_t> indices({static_cast<Index>(std::get<1>(X).size())});
+  stored.list(features.data());
+  stored.number(indices.data());
+  return std::pair(features.array(), indices.array());
 }
 
 nb::object fingerprints_of(const RowArrays& X, int threads) {
@@ -397,21 +408,82 @@ class PairSearchOf {
   }
 };
 
-nb::tuple dual_sweep_of(const RowArrays& X, const ReadArray& y, const OptionalArray& order, const ReadArray& scale,
-                        const ReadArray& fractions, const OptionalArray& along,
-                        double mean_square, double l2, const ReadArray& b, const DualState& state) {
-  DualDescent sweep = check_dual(X, y, order, scale, fractions, along, mean_square, l2, b, state);
-  Output<double> bent({sweep.K, sweep.K});
-  sweep.bent = bent.data();
-  {
-    nb::gil_scoped_release release;
-    if (sweep.x.type == StoredType::float32)
-      dual_sweep(sweep, reinterpret_cast<const float*>(sweep.x.base));
-    else
-      dual_sweep(sweep, reinterpret_cast<const double*>(sweep.x.base));
+// The arrays that it is made of must stay.
+class DualSolution {
+  // Works without the lock of the interpreter, then gives what was found to Python.
+  template <class Work, class Give>
+  auto run(const Work& work, const Give& give) {
+    return std::visit([&](const auto& ascent) {
+      const auto found = [&] {
+        nb::gil_scoped_release release;
+        IeeeArithmetic arithmetic;
+        return work(*ascent);
+      }();
+      return give(*ascent, found);
+    }, ascent_);
   }
-  return nb::make_tuple(bent.array(), sweep.loss, sweep.off);
-}
+
+ public:
+  DualSolution(const SparseArrays& X, const ReadArray& y, Index classes, const ReadArray& fractions, double l2,
+               bool intercept, bool wide, int threads, const OptionalArray& scale, const OptionalArray& order)
+      : arrays_(X, y, fractions, scale, order), K_(classes) {
+    const Pass pass = check_dual(X, y, classes, order, scale, fractions, threads);
+    D_ = pass.shape.D;
+    const auto* const of_rows = static_cast<const double*>(fractions.data());
+    nb::gil_scoped_release release;
+    IeeeArithmetic arithmetic;
+    if (wide)
+      ascent_ = std::make_unique<DualAscent<double>>(pass, of_rows, l2, intercept);
+    else
+      ascent_ = std::make_unique<DualAscent<float>>(pass, of_rows, l2, intercept);
+  }
+
+  nb::tuple sweep(const ReadArray& b) {
+    const double* const at = of_classes(b);
+    return run([at](auto& ascent) { return std::pair(ascent.sweep(at), ascent.squared_norm()); },
+               [&](const auto& ascent, const auto& found) {
+                 return nb::make_tuple(copied(found.first.bent, {K_, K_}), copied(ascent.shift(), {K_}),
+                                       found.first.loss, found.second, found.first.off);
+               });
+  }
+  void finish() {
+    run([](auto& ascent) { return ascent.finish(), 0; }, [](const auto&, int) { return 0; });
+  }
+  nb::tuple moments(const ReadArray& b) {
+    const double* const at = of_classes(b);
+    return run([at](auto& ascent) { return ascent.moments(at); },
+               [&](const auto&, const ClassMoments& found) {
+                 return nb::make_tuple(found.loss, copied(found.g, {K_}), copied(found.bends, {K_, K_}),
+                                       copied(found.scores, {K_, K_}));
+               });
+  }
+  nb::tuple slope(const ReadArray& b) {
+    const double* const at = of_classes(b);
+    return run([at](auto& ascent) { return ascent.slope(at); },
+               [](const auto& ascent, const DualSlope& found) {
+                 return nb::make_tuple(found.gradient, found.weights, ascent.mean_length());
+               });
+  }
+  nb::object weights() const {
+    return std::visit([&]<class T>(const std::unique_ptr<DualAscent<T>>& ascent) {
+      Output<T> W({K_, D_});
+      ascent->weights(W.data());
+      return W.array();
+    }, ascent_);
+  }
+
+ private:
+  const double* of_classes(const ReadArray& b) const { return check_doubles(b, "b", {K_}); }
+  static nb::object copied(const std::vector<double>& values, std::initializer_list<Index> shape) {
+    Output<double> out(shape);
+    std::copy(values.begin(), values.end(), out.data());
+    return out.array();
+  }
+
+  std::tuple<SparseArrays, ReadArray, ReadArray, OptionalArray, OptionalArray> arrays_;
+  Index K_, D_ = 0;
+  std::variant<std::unique_ptr<DualAscent<float>>, std::unique_ptr<DualAscent<double>>> ascent_;
+};
 
 nb::tuple newton_of(const ReadArray& X, const ReadArray& y, const ReadArray& fractions, const OptionalArray& offsets,
                     const ReadArray& curvatures, const WriteArray& at, double end, double relative_end, double bias_end,
@@ -478,8 +550,11 @@ NB_MODULE(_native, m) {
         "Returns the sum of the stored rows of each class, (K, D), and of the squares of each feature, (D,), by the "
         "rows' weights.");
   m.def("sparse_ranges", &sparse_ranges_of, "X"_a,
-        "Returns the least and the largest value of each feature of sparse rows, 0 where a row stores none, and how "
-        "many are stored, (D,) each.");
+        "Returns the least and the largest value of each feature of sparse rows, 0 where a row stores none, (D,) each, in "
+        "the values' type.");
+  m.def("stored_features", &stored_features_of, "X"_a, "most"_a,
+        "Returns the features that sparse rows store, ascending, and the place there of each value's, int32; or None "
+        "where they are more than `most`.");
   m.def("fingerprints", &fingerprints_of, "X"_a, "threads"_a, "Returns 64 bits of the values of each row, (N,).");
   m.def("products", &products_of, "rows"_a, "x"_a, "threads"_a,
         "Returns the products of vectors (m, n) with x (n,), float64.");
@@ -532,16 +607,28 @@ NB_MODULE(_native, m) {
       .def("divergence", &PairSearchOf::divergence, "kept"_a,
            "Returns the sum of f KL(q || p) for the last step's probabilities, of which q keeps a part; the rest is y.")
       .def("has_found", &PairSearchOf::has_found, "Whether the last step found probabilities.");
-  m.def("dual_sweep", &dual_sweep_of, "X"_a, "y"_a, "order"_a.none(), "scale"_a, "fractions"_a,
-        "along"_a.none(), "mean_square"_a, "l2"_a, "b"_a, "state"_a,
-        "One sweep of coordinate ascent in the dual over sparse rows, which changes the state: V (D, K), r (N, K), shift "
-        "(K,) and V m (K,).\n\n"
-        "Returns what b bends the mean of r by, (K, K), the mean loss, and nearly the gap to the dual.");
   m.def("newton", &newton_of, "X"_a, "y"_a, "fractions"_a, "offsets"_a.none(), "curvatures"_a, "at"_a,
         "end"_a, "relative_end"_a, "bias_end"_a, "far"_a, "most"_a,
         "Lowers the mean cross-entropy of rows X (N, D) plus half the squares of at (m, D) times curvatures (D,) by "
         "Newton's method, in place; for m = 1 of two classes, whose weights are -w and w.\n\n"
         "Returns the cost, its gradient (m, D) and how many costs were evaluated after the first.");
+  nb::class_<DualSolution>(m, "DualSolution", "Weights of sparse rows that sweeps of ascent in the dual reach from 0.")
+      .def(nb::init<const SparseArrays&, const ReadArray&, Index, const ReadArray&, double, bool, bool, int,
+                    const OptionalArray&, const OptionalArray&>(),
+           "X"_a, "y"_a, "classes"_a, "fractions"_a, "l2"_a, "intercept"_a, "wide"_a, "threads"_a,
+           "scale"_a.none() = nb::none(), "order"_a.none() = nb::none())
+      .def("sweep", &DualSolution::sweep, "b"_a,
+           "Steps of all rows at biases b (K,), which centre them where there is an intercept.\n\n"
+           "Returns what b bends the mean of r by, (K, K), the sum of steps (K,), the mean loss, the squared norm of the "
+           "weights, and nearly the gap to the dual.")
+      .def("finish", &DualSolution::finish, "Ends the sweeps: what follows is of weights W in their type.")
+      .def("moments", &DualSolution::moments, "b"_a,
+           "Returns the mean loss at biases b (K,), the mean of p - y (K,), what b bends it by (K, K), and for the rows of "
+           "each class the sum of their scores, times fractions, (K, K).")
+      .def("slope", &DualSolution::slope, "b"_a,
+           "Returns the squared norms of the gradient by W of loss and penalty, and of W, and the mean square of rows.\n\n"
+           "It is the last call but for weights.")
+      .def("weights", &DualSolution::weights, "Returns W (K, D).");
   m.def("instruction_set", &instruction_set, "The instruction set in use; ONELAYER_ISA overrides it.");
   m.def("supported_instruction_sets", &supported_instruction_sets, "Those this machine supports, best first.");
   m.def("default_threads", &default_threads,

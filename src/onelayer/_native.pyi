@@ -85,10 +85,16 @@ def class_sums(
     Each row counts by its weight.
     """
 
-def sparse_ranges(X: Stored) -> tuple[Float64, Float64, NDArray[np.int32]]:
-    """Return the least and the largest value of each feature of sparse rows, and counts, (D,) each.
+def sparse_ranges(X: Stored) -> tuple[Floats, Floats]:
+    """Return the least and the largest value of each feature of sparse rows, (D,) each.
 
-    A value that a row does not store is 0; counts are of those that are stored.
+    They have the values' type; a value that a row does not store is 0.
+    """
+
+def stored_features(X: Stored, most: int) -> tuple[NDArray[np.int64], NDArray[np.int32]] | None:
+    """Return the features that sparse rows store, ascending, and the place there of each value's.
+
+    None where they are more than `most`.
     """
 
 def fingerprints(X: Stored, threads: int) -> NDArray[np.uint64]:
@@ -202,15 +208,38 @@ class PairSearch:
     def divergence(self, kept: float) -> float:
         """Return the sum of f KL(q || p) of the last step's, of which q keeps a part beside y."""
 
-def dual_sweep(
-    X: Stored, y: Labels, order: Order, scale: Float64, fractions: Float64,
-    along: Float64 | None, mean_square: float, l2: float, b: Float64,
-    state: tuple[Float64, Float64, Float64, Float64],
-) -> tuple[Float64, float, float]:  # fmt: skip
-    """Change V (D, K), r (N, K), shift (K,) and V m (K,) by a sweep of ascent in the dual.
+class DualSolution:
+    """Weights of sparse rows that sweeps of ascent in the dual reach from 0.
 
-    Return what b bends the mean of r by, (K, K), the mean loss, and nearly the gap to the dual.
+    fractions (N,) of the weight are of the rows in order; wide has weights float64, else float32.
     """
+
+    def __init__(
+        self, X: Stored, y: Labels, classes: int, fractions: Float64, l2: float, intercept: bool,
+        wide: bool, threads: int, scale: Float64 | None = None, order: Order = None,
+    ) -> None: ...  # fmt: skip
+    def sweep(self, b: Float64) -> tuple[Float64, Float64, float, float, float]:
+        """Take steps of all rows at biases b (K,), centred where there is an intercept.
+
+        Return what b bends the mean of r by, (K, K), the sum of steps (K,), the mean loss, the
+        squared norm of the weights, and nearly the gap to the dual.
+        """
+
+    def finish(self) -> None:
+        """End the sweeps: what follows is of weights W in their type."""
+
+    def moments(self, b: Float64) -> tuple[float, Float64, Float64, Float64]:
+        """Return the mean loss at biases b (K,), and the mean of p − y, (K,).
+
+        Then what b bends it by, (K, K), and for the rows of each class the sum of their scores
+        times their fractions, (K, K).
+        """
+
+    def slope(self, b: Float64) -> tuple[float, float, float]:
+        """Return ‖∇_W J‖², ‖W‖² and the mean of ‖x‖²; the last call but for `weights`."""
+
+    def weights(self) -> Floats:
+        """Return W (K, D)."""
 
 def newton(
     X: Float64, y: NDArray[np.int64], fractions: Float64, offsets: Float64 | None,

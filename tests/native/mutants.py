@@ -265,12 +265,25 @@ _TABLE = {
         ("size > job_.far * least", "false"),
         ("was_near = !(size > least)", "was_near = true"),
     ],
-    "kernel/dual_descent.hpp": [
+    "kernel/dual_sweep.hpp": [
         ("a.shift[k] * (along - a.mean_square) + a.at_mean[k]", "a.at_mean[k]"),
-        ("static_cast<double>(values[j]) * a.scale[d]", "static_cast<double>(values[j])"),
+        ("value = a.scale ? stored * a.scale[d] : stored;", "value = stored;"),
         ("u[k] * along;", "u[k];"),
         ("a.y.at(row)", "a.y.at(n)"),
         ("a.loss += f *", "a.loss +="),
+        ("a.bent[k * K + l] -= bent * p[l]", ""),
+        ("const double* const moved = u + (mirrored ? 1 : 0)", "const double* const moved = u"),
+    ],
+    "kernel/dual_ascent.cpp": [
+        ("- 2 * along_[n] + mean_square_, 0.0)", "+ mean_square_, 0.0)"),
+        ("- shift[c] * mean_->data()[d])", ")"),
+        ("stride_ < K ? 2 : 1;", "1;"),
+        (
+            "(scale ? scale[begin + i / stride_] * sums[i] : sums[i]) + bend * w",
+            "sums[i] + bend * w",
+        ),
+        ("part.g[static_cast<std::size_t>(label)] -= f;", ""),
+        ("W[d] = T(0) - V[d];", "W[d] = V[d];"),
     ],
     "kernel/sparse_passes.hpp": [
         ("static_cast<double>(w) * scale[d])", "static_cast<double>(w))"),

@@ -62,14 +62,15 @@ class Scaling:
     """The affine map x' = x · scale + offset of every feature, (D,) and (D,), and its rule.
 
     `low` and `high` (D,) are the least and the largest value of each feature, as stored, in the
-    rows that it was fitted to; None where there were no rows.
+    rows that it was fitted to; None where there were no rows. Of sparse rows they have the values'
+    type, and scale and offset are `uniform` where they are of one value.
     """
 
     name: ScalingName
     scale: NDArray[np.float64]
     offset: NDArray[np.float64]
-    low: NDArray[np.float64] | None = field(default=None, metadata=MAY_LACK)
-    high: NDArray[np.float64] | None = field(default=None, metadata=MAY_LACK)
+    low: NDArray[np.floating] | None = field(default=None, metadata=MAY_LACK)
+    high: NDArray[np.floating] | None = field(default=None, metadata=MAY_LACK)
 
     def apply(self, X: NDArray[np.generic], dtype: type = np.float64) -> NDArray[np.floating]:
         """X · scale + offset of a block of rows, (B, D), as a new array in float32 or float64.
@@ -84,6 +85,27 @@ class Scaling:
         if self.offset.any():
             scaled += self.offset.astype(dtype)
         return scaled
+
+
+def uniform(value: float, features: int) -> NDArray[np.float64]:
+    """An array (D,) of one value, in the memory of one; it cannot be written to."""
+    return np.broadcast_to(np.float64(value), features)
+
+
+def distinct(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The values of an array (D,), or one of them where it is `uniform`.
+
+    Example:
+        >>> distinct(uniform(2.0, 1_000_000))
+        array([2.])
+    """
+    return values[:1] if values.strides == (0,) else values
+
+
+def of_features(values: NDArray[np.float64], places: NDArray[np.integer]) -> NDArray[np.float64]:
+    """The values of some features, by their places."""
+    some = distinct(values)
+    return values[places] if some is values else np.broadcast_to(some[0], len(places))
 
 
 def fit_scaling(
@@ -138,7 +160,7 @@ def _fit_sparse(
     if weights is not None and not weights.all():
         X, weights = X.take(weights > 0.0), weights[weights > 0.0]
     low, high = X.column_ranges
-    scale = np.full(X.shape[1], 1.0 / max_value if name == "unit" else 1.0)
+    scale = uniform(1.0 / max_value if name == "unit" else 1.0, X.shape[1])
     if name == "standardize":
         mass = len(X) if weights is None else weights.sum()
         with np.errstate(over="ignore", invalid="ignore"):
@@ -147,7 +169,7 @@ def _fit_sparse(
         constant = _are_one_number(low, high, X.dtype)
         scale = 1.0 / np.where(constant | (deviation == 0.0), 1.0, deviation)
     _check_size(name, low, high, scale if name == "standardize" else scale[:1])
-    return Scaling(name, scale, np.zeros(X.shape[1]), low, high)
+    return Scaling(name, scale, uniform(0.0, X.shape[1]), low, high)
 
 
 def resolve_scaling(name: str, X: NDArray[np.generic], max_value: float = 1.0) -> ScalingName:

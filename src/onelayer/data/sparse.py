@@ -202,32 +202,25 @@ class SparseRows:
             first = last
 
     @cached_property
-    def _columns(self) -> tuple[Float64, Float64, NDArray[np.int32]]:
-        """Ranges of the columns, and how many values each stores."""
+    def column_ranges(self) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+        """The least and the largest value of each column, (D,) each; what is not stored is 0."""
         if not len(self) or not self.shape[1]:
-            low, high = (np.full(self.shape[1], of) for of in (np.inf, -np.inf))
-            return low, high, np.zeros(self.shape[1], np.int32)
+            low, high = (np.full(self.shape[1], of, self.dtype) for of in (np.inf, -np.inf))
+            return low, high
         return _native.sparse_ranges(self.arrays)
 
-    @property
-    def column_counts(self) -> NDArray[np.int32]:
-        """How many values of each column are stored, (D,)."""
-        return self._columns[2]
+    def stored_columns(self, most: int) -> tuple[SparseRows, NDArray[np.int64]] | None:
+        """The rows without the columns of which they store nothing, and which are left, ascending.
 
-    @property
-    def column_ranges(self) -> tuple[Float64, Float64]:
-        """The least and the largest value of each column, (D,) each; what is not stored is 0."""
-        return self._columns[:2]
-
-    def compacted(self, numbers: NDArray[np.integer[Any]], features: int) -> SparseRows:
-        """The same rows with other numbers of the columns, ascending as they do; values are shared.
-
-        `numbers` (D,) are those of the columns that are stored.
+        None where more than so many are, or none. Values are shared.
         """
-        indices = numbers.astype(self.indices.dtype, copy=False)[self.indices]
+        found = _native.stored_features(self.arrays, most) if len(self) else None
+        if found is None or not len(found[0]):
+            return None
+        columns, indices = found
         rows = _unchecked(self.values, indices, self.indptr, self)
-        rows.shape = len(self), features
-        return rows
+        rows.shape = len(self), len(columns)
+        return rows, columns
 
     def column_sums(self, weights: Float64 | None = None) -> Float64:
         """Σ of each column in float64, (D,), rows times their weights (N,)."""

@@ -45,8 +45,7 @@ FEW_PRODUCTS = 1.6e7
 
 
 # What solvers take of the kernel beside passes.
-coordinate_descent, dual_sweep = _native.coordinate_descent, _native.dual_sweep
-newton = _native.newton
+coordinate_descent, newton = _native.coordinate_descent, _native.newton
 products, combination = _native.products, _native.combination
 without_shared, add_penalty = _native.without_shared, _native.add_penalty
 ArrayColumns = _native.ArrayColumns

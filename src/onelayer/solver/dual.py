@@ -1,4 +1,4 @@
-"""Ascent in the dual, for sparse rows that store fewer values than there are weights.
+"""Ascent in the dual, for sparse rows whose weights are not far fewer than their stored values.
 
     J(W, b) = Σ fᵢ ℓᵢ(W xᵢ + b) + λ ‖W‖²      W = −(1/2λ) Σ fᵢ rᵢ xᵢᵀ
 
@@ -6,8 +6,15 @@ with rᵢ = pᵢ − yᵢ at the optimum. A step takes the r of one row to where
 changes the weights of the features that it stores: a sweep over the rows costs what a pass does,
 however many features there are, while steps of L-BFGS go over all weights many times. Rows that
 share few features are solved in a few sweeps; where the gap falls slowly the sweeps end. Rows are
-centred in effect, and b takes a step of Newton's method after each sweep. What comes out is proven
-as any weights are.
+centred in effect, and b takes a step of Newton's method after each sweep.
+
+What comes out is proven as `onelayer.solver.certificate` does, by what a pass finds at W and the
+best bias for it. There p̄ is so near to π that what moves p to p̃ need not be known but bounded: the
+mean row of class k is no longer than σ / √π_k, σ² the mean of ‖x‖², so
+
+    ‖G̃ + 2λW‖ ≤ ‖G + 2λW‖ + t ‖G‖ + 2 Σ_k m_k √π_k σ      m_k = (1 − t) (g_k)₊ / π_k
+
+and no array of K × D numbers is made but the weights themselves.
 
 Source: Yu, Huang & Lin (2011), Dual coordinate descent methods for logistic regression and maximum
 entropy models.
@@ -15,73 +22,145 @@ entropy models.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onelayer.data.rows import Rows
+from onelayer.data.scaling import distinct
 from onelayer.data.sparse import sparse_rows
-from onelayer.engines import Engine, Weights
-from onelayer.engines.native import dual_sweep
+from onelayer.engines.native import DualSolution, default_threads
+from onelayer.model.certificate import Certificate
 
 Float64 = NDArray[np.float64]
 
-# The gap to reach, of that to be proven; the most sweeps, and the least that they divide it by.
-AIM, MAX_SWEEPS, LEAST_FALL = 0.1, 12, 2.0
+# The gap to reach, of that to be proven; the most sweeps, and the most that may still be missing at
+# the rate of the last one.
+AIM, MAX_SWEEPS, MAX_AHEAD = 0.1, 16, 10.0
 
-# Passes that must be allowed.
-MIN_ASCENT = 5
+# Passes that must be allowed, stored values for each weight at most, and classes, whose products
+# each row takes.
+MIN_ASCENT, MOST_STORED, MOST_CLASSES = 5, 8, 128
+
+TINY = float(np.finfo(np.float64).tiny)
+
+# The part t of the mixture, at which a search for the best bias ends, and its steps.
+NEAR, MAX_STEPS, MAX_HALVINGS = 1e-11, 30, 10
+
+
+class Ascent(NamedTuple):
+    """Weights that sweeps reached, the best bias for them, and their proof."""
+
+    W: NDArray[np.floating]  # (K, D)
+    b: Float64  # (K,)
+    proof: Certificate
+
+
+class Moments(NamedTuple):
+    """What a bias makes of the rows' probabilities."""
+
+    loss: float
+    g: Float64  # p̄ − π, (K,)
+    bends: Float64  # what the bias bends p̄ by, (K, K)
+    scores: Float64  # Σ f s of the rows of each class, (K, K)
 
 
 def is_wide(rows: Rows, classes: int) -> bool:
-    """Whether there are more weights than stored values, and features are not moved."""
+    """Whether weights are many beside stored values, and features are not moved."""
     sparse = sparse_rows(rows.X)
-    if sparse is None or rows.is_dense or rows.extreme or rows.offset.any():
+    if sparse is None or rows.is_dense or rows.extreme or distinct(rows.offset).any():
         return False
-    if rows.score_offsets is not None or rows.has_free:
+    if rows.score_offsets is not None or rows.has_free or classes > MOST_CLASSES:
         return False
-    return bool(classes * rows.X.shape[1] >= rows.products)
+    return bool(MOST_STORED * classes * rows.X.shape[1] >= rows.products)
 
 
 def ascend(
-    engine: Engine,
     rows: Rows,
-    mean: Float64,
     b: Float64,
     l2: float,
     tol: float,
+    dtype: str,
     sweeps: int,
     log: Callable[[int, float, float], None],
-) -> Float64:
-    """The point (K, D + 1) of rows less their mean that some sweeps reach from W = 0.
+) -> Ascent:
+    """What some sweeps reach from W = 0 and b, in float32 or float64.
 
     After each `log` is called with its number, the cost, and about the gap before it.
     """
     sparse = sparse_rows(rows.X)
     assert sparse is not None  # noqa: S101  # they are wide
-    K, (D,), N = len(b), mean.shape, rows.count
+    K, N = len(b), rows.count
     weights = np.ones(N) if rows.row_weights is None else rows.row_weights
-    fractions = weights / rows.mass
-    along = None
-    if rows.intercept:
-        weight = Weights(mean[None, None], np.zeros((1, 1)))
-        along = engine.scores(rows.unlabelled, weight)[0, :, 0].astype(np.float64)
-    state = V, _, shift, _ = np.zeros((D, K)), np.zeros((N, K)), np.zeros(K), np.zeros(K)
+    unit = (distinct(rows.scale) == 1.0).all()
+    solution = DualSolution(
+        sparse.arrays, rows.y, K, weights / rows.mass, l2, rows.intercept, dtype == "float64",
+        default_threads(), None if unit else np.ascontiguousarray(rows.scale), rows.index,
+    )  # fmt: skip
     b, gap = b.copy(), 0.0
     for sweep in range(1, min(sweeps, MAX_SWEEPS) + 1):
-        bent, loss, off = dual_sweep(
-            sparse.arrays, rows.y, rows.index, rows.scale, fractions, along,
-            float(mean @ mean), l2, b, state,
-        )  # fmt: skip
+        bent, shift, loss, square, off = solution.sweep(b)
         if rows.intercept:
             b = b + np.linalg.solve(bent + bent.trace() / K, 2.0 * l2 * shift)
-        log(sweep, loss + l2 * float(np.einsum("dk,dk->", V, V)), off)
-        fall, gap = gap / max(off, 1e-300), off
-        if off <= AIM * tol * loss * fall or (sweep > 2 and fall < LEAST_FALL):
+        cost = loss + l2 * square
+        log(sweep, cost, off)
+        fall, gap = gap / max(off, TINY), off
+        missing = math.log(max(off, TINY) / max(AIM * tol * loss, TINY))
+        ahead = missing / math.log(fall) if fall > 1.0 else math.inf
+        if missing <= 0.0 or ahead <= 1.0 or (sweep > 2 and ahead > MAX_AHEAD):
             break
-    at = np.empty((K, D + 1))
-    at[:, :-1], at[:, -1] = V.T, b
+    solution.finish()
+    proof, b = _prove(solution, rows, b, l2)
+    return Ascent(solution.weights(), b, proof)
+
+
+def _prove(
+    solution: DualSolution, rows: Rows, b: Float64, l2: float
+) -> tuple[Certificate, Float64]:
+    """A bound on the cost of the weights with their best bias, and that bias."""
+    frequencies = rows.cold_probabilities(len(b))
+    found = Moments(*solution.moments(b))
     if rows.intercept:
-        at[:, :-1] -= shift[:, None] * mean
-    return at
+        b, found = _best_bias(solution, b, found, frequencies)
+    gradient, square, length = solution.slope(b)
+    cost = found.loss + l2 * square
+    slope = math.sqrt(gradient)
+    g = found.g - found.g.sum() * frequencies if rows.intercept else np.zeros_like(b)
+    over, under = np.maximum(g, 0.0), np.maximum(-g, 0.0)
+    t = _mixture(g, frequencies)
+    moved, taken = (1.0 - t) * over / frequencies, under / max(float(under.sum()), TINY)
+    slope += t * (slope + 2.0 * l2 * math.sqrt(square))
+    slope += 2.0 * float(moved @ np.sqrt(frequencies)) * math.sqrt(length)
+    mixing = t * found.loss + float(moved @ (found.scores.diagonal() - found.scores @ taken))
+    gap = min(slope**2 / (4.0 * l2) + max(mixing, 0.0), cost)
+    residual = float(np.abs(found.g).max()) if rows.intercept else 0.0
+    return Certificate(l2, cost, gap, slope, residual, rows.count), b
+
+
+def _best_bias(
+    solution: DualSolution, b: Float64, found: Moments, frequencies: Float64
+) -> tuple[Float64, Moments]:
+    """Newton's method for the bias that brings p̄ to π; steps that do not are halved."""
+    for _ in range(MAX_STEPS):
+        if _mixture(found.g, frequencies) <= NEAR:
+            break
+        bends = found.bends + found.bends.trace() / len(b)
+        step = np.linalg.lstsq(bends, -found.g, rcond=None)[0]
+        for _ in range(MAX_HALVINGS):
+            trial = Moments(*solution.moments(b + step))
+            if np.abs(trial.g).sum() < np.abs(found.g).sum():
+                break
+            step *= 0.5
+        else:
+            break
+        b, found = b + step, trial
+    return b, found
+
+
+def _mixture(g: Float64, frequencies: Float64) -> float:
+    """The part t of rows whose mass is moved so that p̄ = π + g becomes π."""
+    over = np.maximum(g, 0.0)
+    return float((over / (frequencies + over)).max())

@@ -60,7 +60,8 @@ Floats = NDArray[np.floating]
 
 MAX_PAIRS = 20
 
-PAIR_BYTES = 64 << 20
+# Of sparse rows, which take little memory themselves, fewer pairs cost a few passes.
+PAIR_BYTES, SPARSE_PAIR_BYTES = 64 << 20, 16 << 20
 
 # Armijo's constant, the shortest step, and steps without progress before the descent ends.
 SUFFICIENT = 1e-4
@@ -139,10 +140,10 @@ class Memory:
     where R is the upper triangle of S Yᵀ, D its diagonal, and γ = sᵀy / yᵀz of the newest step.
     """
 
-    def __init__(self, shape: tuple[int, int]) -> None:
+    def __init__(self, shape: tuple[int, int], most_bytes: int = PAIR_BYTES) -> None:
         size = shape[0] * shape[1]
         dtype = np.dtype("float64" if size <= FEW_ENTRIES else "float32")
-        self._most = max(4, min(MAX_PAIRS, PAIR_BYTES // (3 * size * dtype.itemsize)))
+        self._most = max(4, min(MAX_PAIRS, most_bytes // (3 * size * dtype.itemsize)))
         self._shape, self._threads = shape, default_threads()
         # Slots of s and z, and of y; those in use, oldest first; and the next one.
         self._vectors = np.zeros((self._most + 1, 2, size), dtype)

@@ -19,6 +19,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from numpy.typing import NDArray
 from onelayer.data.mapped import check_mapped
 from onelayer.data.memory import available_memory
 from onelayer.data.rows import Rows
+from onelayer.data.scaling import distinct, of_features
 from onelayer.data.sparse import sparse_rows
 from onelayer.data.streaming import stored_rows
 from onelayer.engines import Engine, Weights, loaded
@@ -283,16 +285,16 @@ class StoredFeatures:
         sparse = sparse_rows(rows.X)
         if sparse is None or rows.is_dense:
             return None
-        stored = sparse.column_counts > 0
-        places = np.flatnonzero(stored)
-        if not 0 < len(places) <= MOST_STORED * len(stored):
+        features = rows.X.shape[1]
+        found = sparse.stored_columns(int(MOST_STORED * features))
+        if found is None:
             return None
-        if rows.offset.any() and rows.offset[~stored].any():
+        X: Any
+        X, places = found
+        offset = of_features(rows.offset, places)
+        if np.count_nonzero(distinct(rows.offset)) > np.count_nonzero(distinct(offset)):
             return None
-        numbers = np.cumsum(stored, dtype=np.int32)
-        numbers -= 1
-        X: Any = sparse.compacted(numbers, len(places))
-        scale, offset, f = rows.scale[places], rows.offset[places], rows.penalty_factors
+        scale, f = of_features(rows.scale, places), rows.penalty_factors
         f = None if f is None else f[places]
         return cls(replace(rows, X=X, scale=scale, offset=offset, penalty_factors=f), places)
 
@@ -318,11 +320,12 @@ class MappedSolver:
         units: Float64 | None,
     ) -> None:
         self._inside, self._features, self._places = inside, features, places
-        self._units = np.ones(features)[places] if units is None else units[places]
+        self._units = None if units is None else units[places]
 
     def start_at(self, W: NDArray[np.floating], b: Float64) -> None:
         """Start the next solution from these weights."""
-        self._inside.start_at(W[:, self._places] * self._units, b)
+        W = W[:, self._places]
+        self._inside.start_at(W if self._units is None else W * self._units, b)
 
     @property
     def moved(self) -> Float64:
@@ -346,7 +349,8 @@ class MappedSolver:
         """Solve for one λ; Ctrl-C ends the search and gives what was found, certified."""
         found = self._inside.solve(target)
         W = np.zeros((len(found.W), self._features), found.W.dtype)
-        W[:, self._places] = found.W / self._units
+        for of_all, of_class in zip(W, found.W, strict=True):
+            of_all[self._places] = of_class if self._units is None else of_class / self._units
         return replace(found, W=W)
 
 
@@ -371,10 +375,14 @@ class Solvers:
         spans = rows.is_dense and not rows.has_free
         if spans and is_faster(rows.count, rows.X.shape[1], classes, solutions):
             self._reduction = reduce_rows(engine, rows, classes)
-        if self._reduction is None:
-            self._preconditioner = choose_preconditioner(engine, rows, classes, solutions)
-        else:
-            self._preconditioner = self._reduction.preconditioner
+        self._solutions = solutions
+
+    @cached_property
+    def _preconditioner(self) -> Preconditioner:
+        """Of all solutions; those by sweeps in the dual need none."""
+        if self._reduction is not None:
+            return self._reduction.preconditioner
+        return choose_preconditioner(self._engine, self._rows, self._classes, self._solutions)
 
     def of_all(self, on_progress: Callable[[Progress], None] | None = None) -> AnySolver:
         """The solver of all rows; `on_progress` is called after every pass."""
@@ -385,7 +393,7 @@ class Solvers:
         elif rows.y.ndim == 2:
             solver = LabelSolver(engine, rows, on_progress)
         else:
-            solver = Solver(engine, rows, K, self._preconditioner, on_progress)
+            solver = Solver(engine, rows, K, lambda: self._preconditioner, on_progress)
         if self._stored is None and self._units is None:
             return solver
         places = slice(None) if self._stored is None else self._stored.places
@@ -405,4 +413,4 @@ class Solvers:
             return LabelSolver(self._engine, kept), held_out
         if self._reduction is not None:
             kept, held_out = self._reduction.part(kept), self._reduction.part(held_out)
-        return Solver(self._engine, kept, self._classes, self._preconditioner), held_out
+        return Solver(self._engine, kept, self._classes, lambda: self._preconditioner), held_out

@@ -51,9 +51,18 @@ from onelayer.solver.certificate import (
     of_classes,
     passes_of,
 )
-from onelayer.solver.dual import MIN_ASCENT, ascend, is_wide
+from onelayer.solver.dual import MIN_ASCENT, Ascent, ascend, is_wide
 from onelayer.solver.free import FreeProof, free_rows, prove_with_free
-from onelayer.solver.lbfgs import Descent, Memory, Pair, Point, Preconditioner, descend
+from onelayer.solver.lbfgs import (
+    PAIR_BYTES,
+    SPARSE_PAIR_BYTES,
+    Descent,
+    Memory,
+    Pair,
+    Point,
+    Preconditioner,
+    descend,
+)
 from onelayer.solver.linalg import inner, matvec, norm, one_blas_thread
 from onelayer.solver.newton import (
     CACHED_ENTRIES,
@@ -256,28 +265,30 @@ class Solver:
         engine: Engine,
         rows: Rows,
         classes: int,
-        preconditioner: Preconditioner,
+        preconditioner: Preconditioner | Callable[[], Preconditioner],
         on_progress: Callable[[Progress], None] | None = None,
     ) -> None:
-        self._engine, self._rows, self._preconditioner = engine, rows, preconditioner
+        self._engine, self._rows, self._given = engine, rows, preconditioner
         self._on_progress = on_progress
-        self._centred = preconditioner.centre(rows)
         frequencies = rows.cold_probabilities(classes)
         self._present = frequencies > 0.0
         # How rows of a point are taken: as they are where no class is absent.
         self._chosen = slice(None) if self._present.all() else self._present
-        exact = replace(rows, offset=rows.offset - preconditioner.mean)
-        self._proven = of_classes(exact, self._present)
+        # Of many zeros, which take no memory until they are written.
         self._cold = np.zeros((classes, rows.X.shape[1] + 1))
         self._cold[:, -1] = first_bias(rows, classes)
         self._frequencies = frequencies
         self._at = self._solved = self._cold
-        self.moved = np.zeros_like(self._cold)  # from the last solution but one to the last
-        most = FAR_FLOAT64_PRODUCTS if self._centred.extreme else FLOAT64_PRODUCTS
+        self._moved = np.zeros(self._cold.shape)
+        self._ascended: Ascent | None = None  # the last solution, while it is not in `_at`
+        self._begins_wide = bool(self._present.all() and is_wide(rows, classes))
+        far = not self._begins_wide and self._centred.extreme
+        most = FAR_FLOAT64_PRODUCTS if far else FLOAT64_PRODUCTS
         cheap = rows.products * classes < most
         self._dtype: DType = "float64" if cheap else "float32"
         self._threads = default_threads()
-        self._memory = Memory((classes, rows.X.shape[1] + 1))
+        most = PAIR_BYTES if rows.is_dense else SPARSE_PAIR_BYTES
+        self._memory = Memory(self._cold.shape, most)
         self._pairs: tuple[Pair, ...] | None = None  # restored, to be remembered
         self._target, self._penalty = Target(l2=0.0), Penalty(0.0)
         self._passes, self._near = 0, 0.0
@@ -295,6 +306,34 @@ class Solver:
         elif cached and classes == 2 and self._present.all():
             self._held = self._hold_rows("float32")
             self._is_pair = self._held.is_pair
+
+    @cached_property
+    def _preconditioner(self) -> Preconditioner:
+        given = self._given
+        return given if isinstance(given, Preconditioner) else given()
+
+    @cached_property
+    def _centred(self) -> Rows:
+        return self._preconditioner.centre(self._rows)
+
+    @cached_property
+    def _proven(self) -> Rows:
+        """The rows whose passes are proofs: centred, with the classes that have rows."""
+        exact = replace(self._rows, offset=self._rows.offset - self._preconditioner.mean)
+        return of_classes(exact, self._present)
+
+    @property
+    def moved(self) -> Float64:
+        """From the last solution but one to the last, (K, D + 1)."""
+        self._take_ascended()
+        return self._moved
+
+    def _take_ascended(self) -> None:
+        """Make the last solution the point that the next one may start from."""
+        if self._ascended is not None:
+            found, self._ascended = self._ascended, None
+            self._at = self._point_of(found.W, found.b)
+            self._moved, self._solved = self._at - self._solved, self._at
 
     def _hold_rows(self, dtype: DType) -> DenseRows:
         held = DenseRows(self._centred, self._present, dtype)
@@ -341,21 +380,27 @@ class Solver:
 
     def start_at(self, W: NDArray[np.floating], b: Float64) -> None:
         """Start the next solution from these weights; remembered steps are kept."""
+        self._take_ascended()
         with np.errstate(over="ignore", invalid="ignore"):
-            bias = (b + matvec(W, self._preconditioner.mean)) * self._rows.intercept
-            self._at = self._without_shared(np.column_stack([W, bias]))
+            self._at = self._point_of(W, b)
+
+    def _point_of(self, W: NDArray[np.floating], b: Float64) -> Float64:
+        bias = (b + matvec(W, self._preconditioner.mean)) * self._rows.intercept
+        return self._without_shared(np.column_stack([W, bias]))
 
     def move(self, step: Float64) -> None:
         """Start the next solution this far from the last; steps of other features are not taken."""
+        self._take_ascended()
         if step.shape == self._at.shape:
             self._at = self._at + step
 
     @property
     def state(self) -> SolverState:
         """What to `restore` for the next solution to have the same bits."""
+        self._take_ascended()
         return SolverState(
             self._at,
-            self.moved,
+            self._moved,
             self._memory.pairs if self._pairs is None else self._pairs,
             self._dtype,
             self._target.l2,
@@ -371,9 +416,9 @@ class Solver:
         if state.curvature is not None and not state.newton:
             with one_blas_thread():
                 self._take_curvature(state.curvature)
-        self._steps = state.steps
+        self._steps, self._ascended = state.steps, None
         self._at = self._solved = state.at
-        self.moved, self._pairs, self._dtype = state.moved, state.pairs, state.dtype
+        self._moved, self._pairs, self._dtype = state.moved, state.pairs, state.dtype
         self._target = replace(self._target, l2=state.l2)
 
     def _set_target(self, target: Target) -> None:
@@ -399,11 +444,15 @@ class Solver:
     def solve(self, target: Target, *, find_separated: bool = True) -> Optimum:
         """Solve for one λ; Ctrl-C ends the search and gives what was found, certified."""
         started, self._passes = time.perf_counter(), 0
+        self._take_ascended()
         self._set_target(target)
         self._sample = None
         separated: tuple[tuple[int, ...], ...] = ()
         with one_blas_thread() if self._prices.holds_rows else nullcontext():
             try:
+                if (ascended := self._ascend()) is not None:
+                    check_mapped(self._rows.X)
+                    return ascended
                 status, certified = self._search()
                 if target.l2 == 0.0 and find_separated:
                     separated = self._separated(certified.bias)
@@ -412,7 +461,7 @@ class Solver:
             except KeyboardInterrupt:
                 status = "interrupted"
                 certified = self._certify(self._search_from(self._evaluate(self._at)))
-        self.moved, self._solved = self._at - self._solved, self._at
+        self._moved, self._solved = self._at - self._solved, self._at
         check_mapped(self._rows.X)
         return Optimum(
             W=self._at[:, :-1].astype(self._dtype),
@@ -464,8 +513,6 @@ class Solver:
 
     def _search(self) -> tuple[Status, Certified]:
         """Search from the start, and from the cold one where that stopped short of rounding."""
-        if self._at is self._cold and self._is_wide and (proven := self._ascend()):
-            return proven
         found = self._prove(self._first_point())
         short = self.relative_gap(found[1].best)
         if found[0] != "rounding" or self._is_cold or short < MAX_ROUNDING_GAP:
@@ -477,36 +524,28 @@ class Solver:
         self._at = ended
         return found
 
-    @property
-    def _is_wide(self) -> bool:
-        """Whether the search begins in the dual."""
-        target, K = self._target, len(self._cold)
-        least = target.l2 > 0.0 and target.max_passes >= MIN_ASCENT
-        return bool(least and self._present.all() and is_wide(self._rows, K))
-
-    def _ascend(self) -> tuple[Status, Certified] | None:
-        """Search in the dual; None where what that gives is only a start."""
-        target = self._target
+    def _ascend(self) -> Optimum | None:
+        """Search in the dual; None where none is made, or it reaches only a start."""
+        target, started = self._target, time.perf_counter()
+        is_cold = self._begins_wide and self._at is self._cold
+        if not is_cold or target.l2 == 0.0 or target.max_passes < MIN_ASCENT:
+            return None
 
         def log(sweep: int, cost: float, gap: float) -> None:
             self._passes = sweep
             if self._on_progress is not None:
                 self._on_progress(Progress(target.l2, sweep, cost, gap))
 
-        at = ascend(
-            self._engine, self._rows, self._preconditioner.mean, self._cold[:, -1], target.l2,
-            target.tol, target.max_passes - 1, log,
-        )  # fmt: skip
-        if target.tol < FLOAT32_TOL:
-            self._dtype = "float64"
-        self._at = at.astype(self._dtype).astype(np.float64)
-        search = Search(
-            np.ascontiguousarray(self._at[:, :-1]), self._at[:, -1], target.penalty, self._sums,
-            target.tol,
-        )  # fmt: skip
-        self._improve(search, FLOAT64)
-        certified = self._certify(search)
-        return ("optimal", certified) if self.relative_gap(certified.best) <= target.tol else None
+        dtype: DType = "float64" if target.tol < FLOAT32_TOL else self._dtype
+        b, sweeps = self._cold[:, -1], target.max_passes - 1
+        found = ascend(self._rows, b, target.l2, target.tol, dtype, sweeps, log)
+        self._passes += 1
+        if not found.proof.gap <= target.tol * found.proof.cost:
+            self._at = self._point_of(found.W, found.b)
+            return None
+        self._ascended, self._dtype = found, dtype
+        passes, seconds = self._passes, time.perf_counter() - started
+        return Optimum(found.W, found.b, found.proof, "optimal", passes, seconds, target.tol)
 
     def _prove(self, point: Point) -> tuple[Status, Certified]:
         """Descend, certify, and continue with a smaller aim or finer arithmetic until proven."""

@@ -1,0 +1,80 @@
+// The solution of wide sparse rows by sweeps in the dual, and what proves it, in memory for little more than its weights.
+//
+// V lies feature by feature, as sparse.hpp has weights. What a proof needs of K x D numbers is summed up by blocks of
+// features, of which all rows' values are added in the order of rows: the blocks, and so the bits, are the same for any
+// number of threads.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "dual.hpp"
+#include "passes.hpp"
+#include "sparse_passes.hpp"
+
+namespace onelayer {
+
+struct DualSweep {
+  std::vector<double> bent;  // (K, K)
+  double loss = 0, off = 0;
+};
+
+// Of the rows' probabilities at a bias.
+struct ClassMoments {
+  double loss = 0;
+  std::vector<double> g;       // (K,), their mean less that of the labels
+  std::vector<double> bends;   // (K, K), what the bias bends it by
+  std::vector<double> scores;  // (K, K), of each class's rows the sum of their scores times their fractions
+};
+
+struct DualSlope {
+  double gradient = 0;  // ||G + 2 l2 W||^2, G that of the loss
+  double weights = 0;   // ||W||^2
+};
+
+template <class T>
+class DualAscent {
+ public:
+  // The pass has rows in order, their labels, K and no offsets; `scale` may be null. Rows are centred with an intercept.
+  DualAscent(const Pass& pass, const double* fractions, double l2, bool intercept);
+
+  // Sweeps while the bias is b (K,).
+  DualSweep sweep(const double* b);
+  const std::vector<double>& shift() const { return shift_; }
+  double squared_norm() const;  // of V
+  double mean_length() const { return mean_length_; }  // of the squares of the rows as they are
+
+  // Ends the sweeps: from here on the weights are W. What follows is of them.
+  void finish();
+  ClassMoments moments(const double* b);
+  // Once, after the last of the moments.
+  DualSlope slope(const double* b);
+  void weights(T* W) const;  // (K, D)
+
+ private:
+  Index rows_of_block() const { return ceil_div(pass_.shape.N, kRowBlocks); }
+  // Calls work(block's first feature, its last, sums) for blocks of features; sums are those of the columns of factors.
+  template <class Work>
+  void by_features(const double* factors, Index stride, const Work& work) const;
+  // Calls work(first row, last row, number) for blocks of rows, some threads at a time.
+  template <class Work>
+  void by_rows(const Work& work) const;
+  double* class_scores(Index n, const double* b, double* s) const;
+  void score();
+
+  static constexpr Index kRowBlocks = 32, kBlockEntries = 1 << 18;
+
+  Pass pass_;
+  const double* fractions_;
+  double l2_;
+  bool intercept_;
+  Index stride_;
+  std::vector<double> squares_, along_, shift_, at_mean_;
+  double mean_square_ = 0, mean_length_ = 0;
+  Buffer<T> V_;
+  std::unique_ptr<Buffer<double>> mean_;    // (D,), with an intercept
+  std::unique_ptr<Buffer<T>> r_;            // (N, K), while there are sweeps
+  std::unique_ptr<Buffer<double>> scores_;  // (N, stride), after them
+};
+
+}  // namespace onelayer
