@@ -274,13 +274,14 @@ class Solver:
         self._present = frequencies > 0.0
         # How rows of a point are taken: as they are where no class is absent.
         self._chosen = slice(None) if self._present.all() else self._present
-        # Of many zeros, which take no memory until they are written.
-        self._cold = np.zeros((classes, rows.X.shape[1] + 1))
-        self._cold[:, -1] = first_bias(rows, classes)
+        self._shape = classes, rows.X.shape[1] + 1
         self._frequencies = frequencies
-        self._at = self._solved = self._cold
-        self._moved = np.zeros(self._cold.shape)
+        # Points are not made until they are needed: sweeps in the dual make none.
+        self._is_fresh = True  # whether there is no point yet but the cold one
         self._ascended: Ascent | None = None  # the last solution, while it is not in `_at`
+        self._at: Float64
+        self._solved: Float64
+        self._moved: Float64
         self._begins_wide = bool(self._present.all() and is_wide(rows, classes))
         far = not self._begins_wide and self._centred.extreme
         most = FAR_FLOAT64_PRODUCTS if far else FLOAT64_PRODUCTS
@@ -288,7 +289,7 @@ class Solver:
         self._dtype: DType = "float64" if cheap else "float32"
         self._threads = default_threads()
         most = PAIR_BYTES if rows.is_dense else SPARSE_PAIR_BYTES
-        self._memory = Memory(self._cold.shape, most)
+        self._memory = Memory(self._shape, most)
         self._pairs: tuple[Pair, ...] | None = None  # restored, to be remembered
         self._target, self._penalty = Target(l2=0.0), Penalty(0.0)
         self._passes, self._near = 0, 0.0
@@ -299,7 +300,9 @@ class Solver:
         self._steps = 0  # of L-BFGS since the curvature was taken
         self._since: tuple[int, float] | None = None  # steps and gap where their rate counts from
         self._prices = Prices.of_rows(rows, classes)
-        cached = self._prices.holds_rows and self._cold.size * rows.count <= 2 * CACHED_ENTRIES
+        cached = (
+            self._prices.holds_rows and math.prod(self._shape) * rows.count <= 2 * CACHED_ENTRIES
+        )
         self._is_pair = False  # whether two classes make their passes in memory
         if self._prices.takes_newton_at_once:
             self._take_newton()
@@ -322,14 +325,24 @@ class Solver:
         exact = replace(self._rows, offset=self._rows.offset - self._preconditioner.mean)
         return of_classes(exact, self._present)
 
+    @cached_property
+    def _cold(self) -> Float64:
+        """W = 0 and the best bias for it."""
+        cold = np.zeros(self._shape)
+        cold[:, -1] = first_bias(self._rows, len(cold))
+        return cold
+
     @property
     def moved(self) -> Float64:
         """From the last solution but one to the last, (K, D + 1)."""
-        self._take_ascended()
+        self._make_points()
         return self._moved
 
-    def _take_ascended(self) -> None:
-        """Make the last solution the point that the next one may start from."""
+    def _make_points(self) -> None:
+        """Make the cold point, and the last solution the one that the next may start from."""
+        if self._is_fresh:
+            self._at = self._solved = self._cold
+            self._moved, self._is_fresh = np.zeros(self._shape), False
         if self._ascended is not None:
             found, self._ascended = self._ascended, None
             self._at = self._point_of(found.W, found.b)
@@ -380,7 +393,7 @@ class Solver:
 
     def start_at(self, W: NDArray[np.floating], b: Float64) -> None:
         """Start the next solution from these weights; remembered steps are kept."""
-        self._take_ascended()
+        self._make_points()
         with np.errstate(over="ignore", invalid="ignore"):
             self._at = self._point_of(W, b)
 
@@ -390,14 +403,14 @@ class Solver:
 
     def move(self, step: Float64) -> None:
         """Start the next solution this far from the last; steps of other features are not taken."""
-        self._take_ascended()
+        self._make_points()
         if step.shape == self._at.shape:
             self._at = self._at + step
 
     @property
     def state(self) -> SolverState:
         """What to `restore` for the next solution to have the same bits."""
-        self._take_ascended()
+        self._make_points()
         return SolverState(
             self._at,
             self._moved,
@@ -416,7 +429,7 @@ class Solver:
         if state.curvature is not None and not state.newton:
             with one_blas_thread():
                 self._take_curvature(state.curvature)
-        self._steps, self._ascended = state.steps, None
+        self._steps, self._ascended, self._is_fresh = state.steps, None, False
         self._at = self._solved = state.at
         self._moved, self._pairs, self._dtype = state.moved, state.pairs, state.dtype
         self._target = replace(self._target, l2=state.l2)
@@ -428,7 +441,7 @@ class Solver:
         added = replace(self._penalty, l2=target.l2 - self._target.l2)
         self._target, self._pairs = target, None
         self._memory.clear()
-        most = max(1, TILE_ENTRIES // self._cold.size) if self._curvature is None else 1
+        most = max(1, TILE_ENTRIES // math.prod(self._shape)) if self._curvature is None else 1
         for i in range(0, len(pairs), most):
             some = pairs[i : i + most]
             moved = np.array([change + _slope(added, step) for step, change in some])
@@ -444,15 +457,16 @@ class Solver:
     def solve(self, target: Target, *, find_separated: bool = True) -> Optimum:
         """Solve for one λ; Ctrl-C ends the search and gives what was found, certified."""
         started, self._passes = time.perf_counter(), 0
-        self._take_ascended()
+        is_cold = self._is_fresh and self._ascended is None
         self._set_target(target)
         self._sample = None
         separated: tuple[tuple[int, ...], ...] = ()
         with one_blas_thread() if self._prices.holds_rows else nullcontext():
             try:
-                if (ascended := self._ascend()) is not None:
+                if is_cold and (ascended := self._ascend()) is not None:
                     check_mapped(self._rows.X)
                     return ascended
+                self._make_points()
                 status, certified = self._search()
                 if target.l2 == 0.0 and find_separated:
                     separated = self._separated(certified.bias)
@@ -460,6 +474,7 @@ class Solver:
                     separated = self._separated_by_free
             except KeyboardInterrupt:
                 status = "interrupted"
+                self._make_points()
                 certified = self._certify(self._search_from(self._evaluate(self._at)))
         self._moved, self._solved = self._at - self._solved, self._at
         check_mapped(self._rows.X)
@@ -527,8 +542,7 @@ class Solver:
     def _ascend(self) -> Optimum | None:
         """Search in the dual; None where none is made, or it reaches only a start."""
         target, started = self._target, time.perf_counter()
-        is_cold = self._begins_wide and self._at is self._cold
-        if not is_cold or target.l2 == 0.0 or target.max_passes < MIN_ASCENT:
+        if not self._begins_wide or target.l2 == 0.0 or target.max_passes < MIN_ASCENT:
             return None
 
         def log(sweep: int, cost: float, gap: float) -> None:
@@ -537,10 +551,11 @@ class Solver:
                 self._on_progress(Progress(target.l2, sweep, cost, gap))
 
         dtype: DType = "float64" if target.tol < FLOAT32_TOL else self._dtype
-        b, sweeps = self._cold[:, -1], target.max_passes - 1
+        b, sweeps = first_bias(self._rows, self._shape[0]), target.max_passes - 1
         found = ascend(self._rows, b, target.l2, target.tol, dtype, sweeps, log)
         self._passes += 1
         if not found.proof.gap <= target.tol * found.proof.cost:
+            self._make_points()
             self._at = self._point_of(found.W, found.b)
             return None
         self._ascended, self._dtype = found, dtype
