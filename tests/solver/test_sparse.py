@@ -141,6 +141,24 @@ def test_the_bound_of_sweeps_holds_wherever_they_and_the_bias_end(
 
 
 @pytest.mark.usefixtures("stays_sparse")
+def test_the_bound_of_sweeps_pays_for_a_bias_that_is_not_the_best(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Under so large a λ the weights are nearly best, and the bias is what is missing."""
+    monkeypatch.setattr(dual, "MAX_STEPS", 0)
+    for seed in range(30):
+        problem, rows = made(seed)
+        if not (problem.intercept and rows.cold_probabilities(problem.K).all()):
+            continue
+        problem = problem._replace(l2=20.0)
+        off = np.random.default_rng(seed).normal(size=problem.K)
+        found = dual.ascend(rows, off - off.mean(), 20.0, 1e-9, "float64", 1, lambda *_: None)
+        J, _ = independent_optimum(problem)
+        excess = problem.cost(found.W, found.b) - J
+        assert excess <= found.proof.gap + 1e-12 * J, seed
+
+
+@pytest.mark.usefixtures("stays_sparse")
 @pytest.mark.parametrize("tol", [1e-6, 1e-9])
 def test_a_path_goes_on_from_what_sweeps_reached(tol: float) -> None:
     problem, rows = wide(intercept=True)
