@@ -205,7 +205,7 @@ _TABLE = {
         ("|| !job.grouped[c / job.K]", ""),
         ("+ job.bias[c + i])", ")"),
         ("x.feature(begin + half) < feature", "x.feature(begin + half) <= feature"),
-        ("job.scale ? x * job.scale[feature] : x", "x"),
+        ("scale ? stored * scale[d] : stored", "stored"),
         ("if (c + 24 <= stride) return", "if (c + 24 <= stride)"),
         ("t < job.t; ++t)", "t <= job.t; ++t)"),
         ("job.stepped[d] = job.t + (sums ? 1 : 0)", "job.stepped[d] = job.t"),

@@ -49,7 +49,8 @@ coordinate_descent, newton = _native.coordinate_descent, _native.newton
 products, combination = _native.products, _native.combination
 without_shared, add_penalty = _native.without_shared, _native.add_penalty
 ArrayColumns = _native.ArrayColumns
-SparseColumns, DualSolution = _native.SparseColumns, _native.DualSolution
+SparseColumns = _native.SparseColumns
+DualSolution = _native.DualSolution
 PairSearch = _native.PairSearch
 
 

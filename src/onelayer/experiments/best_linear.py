@@ -238,7 +238,8 @@ class _Problem:
                 visits = slice(t * recipe.batch_size, (t + 1) * recipe.batch_size)
                 batch = self._batch(steps.order[visits], moves[visits])
                 gradient = self._gradient(preconditioner.engine, batch, theta)
-                direction = self._mirrored(preconditioner.divide(gradient, Penalty.of(recipe)))
+                direction = preconditioner.divide(gradient, Penalty.of(recipe))
+                direction = self._mirrored(np.asarray(direction, np.float64))
                 velocity = recipe.momentum * velocity + direction
                 theta = theta - eta * (direction + recipe.momentum * velocity)
                 mean += steps.averaging[t] * (theta - mean)
