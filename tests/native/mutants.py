@@ -307,7 +307,7 @@ _TABLE = {
         ("request.loss[r] /= N", "request.loss[r] /= 1"),
         ("(c / K * N + first + n) * K + c % K", "(first + n) * K + c % K"),
         ("const double part = x * rows.weight(n);", "const double part = x;"),
-        ("request.counts[d] == N)", "false)"),
+        ("if (counts[static_cast<std::size_t>(d)] == N)", "if (false)"),
         ("values[j] + S(0)", "values[j]"),
         ("v <= 255 &&", "v <= 256 &&"),
         ("bits ^ (bits >> 32)", "bits"),
