@@ -104,7 +104,9 @@ def test_l1_is_solved_and_proven_beside_offsets(K: int, how: dict[str, Any]) -> 
     proof = model.require_certificate()
     assert model.status == "optimal"
     assert proof.cost == pytest.approx(cost(data, model), rel=1e-12)
-    assert ol.certify(model, data).gap < 1e-8
+    assert proof.gap < 1e-8
+    # The solver proves by its last step's probabilities too, `certify` by the model's alone.
+    assert ol.certify(model, data).gap < 1e-6
     assert cost(data, model) < cost(data, without) - 1e-3
 
 

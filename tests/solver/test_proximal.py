@@ -246,6 +246,18 @@ def test_sparse_rows_have_the_solution_that_the_same_rows_have_as_an_array(
     assert of_sparse.b == pytest.approx(of_dense.b, abs=1e-5)
 
 
+@pytest.mark.parametrize("K", [2, 3])
+def test_rows_that_are_not_scaled_have_few_features_sparse_or_not(K: int) -> None:
+    rows = make_rows(8, K=K)
+    X = rows.X * (np.random.default_rng(8).random(rows.X.shape) < 0.3)
+    names = tuple(map(str, range(K)))
+    dense, sparse = (
+        solve(Dataset(of, rows.labels, names), l1=0.01, tol=1e-10, scaling="none")
+        for of in (X, csr_array(X))
+    )
+    np.testing.assert_allclose(sparse.W, dense.W, atol=1e-4)
+
+
 def test_probabilities_of_a_step_prove_more_than_those_of_its_end() -> None:
     rows = make_rows(9, D=100, K=2)
     solver = ProximalSolver(ENGINE, rows, 2)

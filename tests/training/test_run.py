@@ -31,7 +31,7 @@ from tests.made_data import make_splits
     ("setting", "values", "expected"),
     [
         ("learning_rate", [0, -0.1, math.nan, math.inf, "0.1", True, None], "above 0"),
-        ("l2", [-1e-9, math.nan, math.inf, "0"], "0 or above"),
+        ("l2", [-1e-9, math.nan, math.inf, "0", 1e101], "0 to below 1e100"),
         ("batch_size", [0, -5, 1.5, True], "1 or above"),
         ("epochs", [0, -1, 2.0], "1 or above"),
         ("seed", [-1, 0.5], "0 or above"),

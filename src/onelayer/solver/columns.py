@@ -126,7 +126,8 @@ class DenseColumns(Columns):
 
     def _for_pairs(self) -> ArrayColumns:
         rows, wide = self._rows, self._rows.X.dtype == np.float64
-        self._stored = ArrayColumns(rows.count, wide, rows.scale, rows.offset)
+        scaling = map(np.ascontiguousarray, (rows.scale, rows.offset))
+        self._stored = ArrayColumns(rows.count, wide, *scaling)
         return self._stored
 
     def hold(self, features: Indices) -> None:
@@ -267,7 +268,8 @@ class StoredColumns(Columns):
         super().__init__(rows, engine, fractions)
         X: Any = rows.X
         stored = X.values, X.indices, X.indptr, X.shape[1]
-        self._stored = SparseColumns(stored, rows.scale, rows.offset, rows.index)
+        scaling = map(np.ascontiguousarray, (rows.scale, rows.offset))  # one number of all is not
+        self._stored = SparseColumns(stored, *scaling, rows.index)
         self._all = np.arange(X.shape[1])
 
     def take(self, features: Indices) -> None:

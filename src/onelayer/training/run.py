@@ -206,7 +206,7 @@ class Run:
     name: str = ""
     l1: float = _setting(
         0.0,
-        "L1 penalty λ₁ ≥ 0; the cost adds λ₁ Σ |W|.",
+        "L1 penalty λ₁ ≥ 0, times Σ |W|.",
         symbol="λ₁",
         expected=L2_RANGE,
         below=MAX_L2,
