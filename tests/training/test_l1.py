@@ -159,7 +159,7 @@ def test_grouped_training_resumes_to_the_same_bits(tmp_path: Path, splits: Split
 
 def test_names_and_bad_values() -> None:
     assert Run(0.1, l1=0.01).name == "λ=0, η=0.1, λ₁=0.01"
-    with pytest.raises(SettingsError, match=re.escape("l1 (λ₁) must be a finite number, 0 to below 1e100")):
+    with pytest.raises(SettingsError, match=r"l1 \(λ₁\) must be a finite number, 0 to below 1e100"):
         Run(0.1, l1=-1.0)
     assert Run(0.1, l1=0.01, grouped=True).name == "λ=0, η=0.1, λ₁=0.01, grouped"
     assert Run(0.1, grouped=True).name == Run(0.1).name
