@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -110,3 +111,9 @@ def test_damage_of_a_value_leaves_the_document_it_came_from() -> None:
     changed = [in_value(document, Random(i)) for i in range(50)]
     assert document == {"a": [1, {"b": 2}], "c": "x"}
     assert sum(one != document for one in changed) > 45
+
+
+def test_a_case_leaves_the_limits_of_its_process(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    worker.answer("npy", 0, 0, tmp_path)
+    assert resource.getrlimit(resource.RLIMIT_AS) == before

@@ -13,6 +13,8 @@ import tempfile
 import time
 import traceback
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 
@@ -30,10 +32,16 @@ def watch(event: str, arguments: object) -> None:
         ran.append(f"{event} {arguments!r}"[:200])
 
 
-def limit_memory() -> None:
-    """Let a case take as much as it may above what the process has: allocators keep some of all."""
+@contextmanager
+def own_memory() -> Iterator[None]:
+    """Limit a case by what the process has, of which allocators keep some for earlier cases."""
     size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY_BYTES, resource.RLIM_INFINITY))
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY_BYTES, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 def answer(format_name: str, number: int, seed: int, place: Path) -> str:
@@ -43,14 +51,13 @@ def answer(format_name: str, number: int, seed: int, place: Path) -> str:
     form, rng = FORMATS[format_name], Random(f"{seed} {format_name} {number}")
     folder = place / "inside"
     folder.mkdir()
-    resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY,) * 2)
     form.write(folder, rng)
-    limit_memory()
     ran.clear()
     sys.stderr.flush()
     printed, started = os.fstat(2).st_size, time.process_time()
     try:
-        form.read(folder, rng)
+        with own_memory():
+            form.read(folder, rng)
         told = "read"
     except OnelayerError as error:
         told = "refused" if "\n" not in str(error) else f"several lines: {str(error)!r:.300}"
