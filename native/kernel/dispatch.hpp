@@ -13,6 +13,8 @@ std::vector<std::string> supported_instruction_sets();
 std::string instruction_set();
 
 template <class T> const Kernels<T>& kernels();
+template <> const Kernels<float>& kernels<float>();
+template <> const Kernels<double>& kernels<double>();
 const ColumnKernels& column_kernels();
 
 // ONELAYER_THREADS, else the cores of the affinity mask, limited by the cgroup's CPU quota.

@@ -511,7 +511,7 @@ void sparse_fingerprints(const Pass& pass, std::uint64_t* fingerprints) {
 
 void fingerprints(const Kernels<float>& kernels, const Pass& pass, std::uint64_t* found) {
   if (pass.rows.x.sparse()) return sparse_fingerprints(pass, found);
-  const auto [N, D, K, R] = pass.shape;
+  const Index N = pass.shape.N, D = pass.shape.D;
   std::vector<std::uint64_t> first, second;
   for (Index word = 0; word < D + kMoreWords; ++word)
     first.push_back(factor_of(word, 1)), second.push_back(factor_of(word, 2));
