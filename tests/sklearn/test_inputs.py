@@ -378,7 +378,7 @@ def test_what_an_estimator_is_given_is_what_it_takes_for_predictions_and_weights
     )
     for call in calls:
         with pytest.raises(DataError, match="has masked values; fill them or drop their rows"):
-            call()
+            call()  # type: ignore[no-untyped-call]
     with pytest.raises(ValueError, match="X has named fields, flag, x; give an array"):
         estimator().fit(packed, y)
     days = pd.DataFrame({"x": X[:, 0], "day": pd.date_range("2020", periods=60)})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,9 +41,8 @@ def test_the_verdict_is_that_of_a_linear_program(intercept: bool) -> None:
         rows = Rows(x[:, None], y, np.ones(1), np.zeros(1), intercept=intercept)
         wanted = by_program(x, y, K, intercept=intercept)
         assert find_lone_feature(rows, K) == wanted
-        assert (
-            find_lone_feature(replace(rows, X=SparseRows.of(sparse.csr_array(rows.X))), K) == wanted
-        )
+        stored: Any = SparseRows.of(sparse.csr_array(rows.X))
+        assert find_lone_feature(replace(rows, X=stored), K) == wanted
         seen.append(wanted)
     assert {*seen} >= {None, LoneFeature(0, is_constant=False)}
 

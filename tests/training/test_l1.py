@@ -89,7 +89,7 @@ def test_small_batches_come_near_the_minimum_as_the_rate_falls(splits: Splits) -
 
 
 def test_costs_of_the_history_have_both_penalties(splits: Splits) -> None:
-    shared = {"learning_rate": 0.1, "l2": [0.0, 0.01], "epochs": 3}
+    shared: dict[str, Any] = {"learning_rate": 0.1, "l2": [0.0, 0.01], "epochs": 3}
     runs = grid(l1=[0.0, 0.003], **shared) + grid(l1=0.003, grouped=True, **shared)
     result = train(splits, runs, dtype="float64", certify=False)
     for part in ("train", "validation"):
@@ -121,7 +121,12 @@ def test_a_saved_run_knows_its_l1_and_reruns_to_the_same_bits(
     splits: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("onelayer.report.page.write_report", blank_page)
-    of = {"learning_rate": 0.1, "l1": [0.0, 0.02], "grouped": [False, True], "epochs": 3}
+    of: dict[str, Any] = {
+        "learning_rate": 0.1,
+        "l1": [0.0, 0.02],
+        "grouped": [False, True],
+        "epochs": 3,
+    }
     result = train(splits, grid(**of))
     result.save(tmp_path / "run")
     again = Result.load(tmp_path / "run")

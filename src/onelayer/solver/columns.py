@@ -126,8 +126,8 @@ class DenseColumns(Columns):
 
     def _for_pairs(self) -> ArrayColumns:
         rows, wide = self._rows, self._rows.X.dtype == np.float64
-        scaling = map(np.ascontiguousarray, (rows.scale, rows.offset))
-        self._stored = ArrayColumns(rows.count, wide, *scaling)
+        scale, offset = np.ascontiguousarray(rows.scale), np.ascontiguousarray(rows.offset)
+        self._stored = ArrayColumns(rows.count, wide, scale, offset)
         return self._stored
 
     def hold(self, features: Indices) -> None:
@@ -268,8 +268,9 @@ class StoredColumns(Columns):
         super().__init__(rows, engine, fractions)
         X: Any = rows.X
         stored = X.values, X.indices, X.indptr, X.shape[1]
-        scaling = map(np.ascontiguousarray, (rows.scale, rows.offset))  # one number of all is not
-        self._stored = SparseColumns(stored, *scaling, rows.index)
+        # One number of all features is not contiguous.
+        scale, offset = np.ascontiguousarray(rows.scale), np.ascontiguousarray(rows.offset)
+        self._stored = SparseColumns(stored, scale, offset, rows.index)
         self._all = np.arange(X.shape[1])
 
     def take(self, features: Indices) -> None:
