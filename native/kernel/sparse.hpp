@@ -67,8 +67,9 @@ ONELAYER_INLINE void add_weights(V (&sums)[M], const StoredMatrix& x, const S* v
   }
 }
 
-template <class T, class S>
-void sparse_scores_of(const SparseScoreJob<T>& job) {
+// Calls give(n, c, sum) for the sums of a job's rows and columns.
+template <class S, class Job, class Give>
+ONELAYER_INLINE void sum_rows(const Job& job, const Give& give) {
   const StoredMatrix& x = job.rows;
   const S* const values = reinterpret_cast<const S*>(x.base);
   for (Index n = 0; n < job.count; ++n) {
@@ -77,10 +78,16 @@ void sparse_scores_of(const SparseScoreJob<T>& job) {
       using V = typename Doubles<L>::Type;
       V sums[M] = {};
       add_weights<L>(sums, x, values, begin, end, job.last, job.w + c, job.stride, job.scale);
-      for (int i = 0; i < M * L && c + i < job.columns; ++i)
-        job.scores[(c + i) * job.score_stride + n] = static_cast<T>(sums[i / L][i % L] + job.bias[c + i]);
+      for (int i = 0; i < M * L && c + i < job.columns; ++i) give(n, c + i, sums[i / L][i % L]);
     });
   }
+}
+
+template <class T, class S>
+void sparse_scores_of(const SparseScoreJob<T>& job) {
+  sum_rows<S>(job, [&](Index n, Index c, double sum) {
+    job.scores[c * job.score_stride + n] = static_cast<T>(sum + job.bias[c]);
+  });
 }
 
 template <class T>
@@ -90,17 +97,7 @@ void sparse_scores(const SparseScoreJob<T>& job) {
 
 template <class T, class S>
 void sparse_products_of(const SparseProductJob<T>& job) {
-  const StoredMatrix& x = job.rows;
-  const S* const values = reinterpret_cast<const S*>(x.base);
-  for (Index n = 0; n < job.count; ++n) {
-    const Index row = x.row(job.first + n), begin = x.indptr[row], end = x.indptr[row + 1];
-    for_columns(job.stride, [&]<int L, int M>(Index c) {
-      using V = typename Doubles<L>::Type;
-      V sums[M] = {};
-      add_weights<L>(sums, x, values, begin, end, job.last, job.w + c, job.stride, job.scale);
-      for (int i = 0; i < M * L && c + i < job.columns; ++i) job.products[n * job.stride + c + i] = sums[i / L][i % L];
-    });
-  }
+  sum_rows<S>(job, [&](Index n, Index c, double sum) { job.products[n * job.stride + c] = sum; });
 }
 
 template <class T>

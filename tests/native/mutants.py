@@ -203,7 +203,7 @@ _TABLE = {
         ("v + taken * step.one_over_length", "v"),
         ("take(c, w[c] * share)", "take(c, w[first] * share)"),
         ("|| !job.grouped[c / job.K]", ""),
-        ("+ job.bias[c + i])", ")"),
+        ("sum + job.bias[c])", "sum)"),
         ("x.feature(begin + half) < feature", "x.feature(begin + half) <= feature"),
         ("scale ? stored * scale[d] : stored", "stored"),
         ("if (c + 24 <= stride) return", "if (c + 24 <= stride)"),

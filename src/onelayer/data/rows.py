@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from onelayer.data.dataset import Dataset, Splits, training_rows
-from onelayer.data.scaling import Scaling, distinct, fit_scaling
+from onelayer.data.scaling import Scaling, fit_scaling, held_values
 from onelayer.data.sparse import sparse_rows
 from onelayer.data.streaming import stored_rows
 from onelayer.data.weights import (
@@ -142,9 +142,9 @@ class Rows:
     @cached_property
     def extreme(self) -> bool:
         """Whether rounding to float32 before scaling would lose bits: far from 0, or scales are."""
-        scale = np.abs(distinct(self.scale))
+        scale = np.abs(held_values(self.scale))
         small_or_large = (scale > 1e15) | ((scale < 1e-15) & (scale > 0.0))
-        return bool(small_or_large.any() or (np.abs(distinct(self.offset)) > 1024.0).any())
+        return bool(small_or_large.any() or (np.abs(held_values(self.offset)) > 1024.0).any())
 
     def scaled(self, dtype: str = "float64") -> NDArray[np.floating]:
         """The rows that a full pass visits, converted and scaled, as a new array."""

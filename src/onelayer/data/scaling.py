@@ -92,11 +92,11 @@ def uniform(value: float, features: int) -> NDArray[np.float64]:
     return np.broadcast_to(np.float64(value), features)
 
 
-def distinct(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The values of an array (D,), or one of them where it is `uniform`.
+def held_values(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What memory holds of an array (D,): its values, or one where it is `uniform`.
 
     Example:
-        >>> distinct(uniform(2.0, 1_000_000))
+        >>> held_values(uniform(2.0, 1_000_000))
         array([2.])
     """
     return values[:1] if values.strides == (0,) else values
@@ -104,7 +104,7 @@ def distinct(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def of_features(values: NDArray[np.float64], places: NDArray[np.integer]) -> NDArray[np.float64]:
     """The values of some features, by their places."""
-    some = distinct(values)
+    some = held_values(values)
     return values[places] if some is values else np.broadcast_to(some[0], len(places))
 
 

@@ -24,7 +24,7 @@ from onelayer.data.classes import INDEX, MANY, LabelType, check_label_type, labe
 from onelayer.data.dataset import DataCard, Dataset, SplitCard, Splits
 from onelayer.data.fingerprints import row_fingerprints
 from onelayer.data.progress import Log
-from onelayer.data.scaling import Scaling, distinct
+from onelayer.data.scaling import Scaling, held_values
 from onelayer.engines import Engine
 from onelayer.errors import DataError, SettingsError
 from onelayer.files.records import MAY_LACK, MaybeNone
@@ -662,7 +662,7 @@ def _check_parts(model: Model) -> None:
     """Refuse numbers that are not finite, names that are not different, and other sizes."""
     (K, D), names, features = model.W.shape, model.class_names, model.feature_names
     scale, offset = model.scaling.scale, model.scaling.offset
-    of_features = ("scale", distinct(scale)), ("offset", distinct(offset))
+    of_features = ("scale", held_values(scale)), ("offset", held_values(offset))
     for name, values in (("W", model.W), ("b", model.b), *of_features):
         if not np.isfinite(values).all():
             raise DataError(f"a model's {name} must be finite, but it contains NaN or infinity.")
@@ -671,7 +671,7 @@ def _check_parts(model: Model) -> None:
             "a model needs at least 2 classes with different names, but they are "
             f"{', '.join(names)[:200] or 'none'}."
         )
-    if not model.intercept and (model.b.any() or distinct(offset).any()):
+    if not model.intercept and (model.b.any() or held_values(offset).any()):
         raise DataError("a model without an intercept needs b and offset of 0.")
     check_label_type(names, model.label_type)
     low, high = model.scaling.low, model.scaling.high

@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onelayer.data.rows import Rows
-from onelayer.data.scaling import distinct
+from onelayer.data.scaling import held_values
 from onelayer.data.sparse import sparse_rows
 from onelayer.engines.native import DualSolution, default_threads
 from onelayer.model.certificate import Certificate
@@ -71,7 +71,7 @@ class Moments(NamedTuple):
 def is_wide(rows: Rows, classes: int) -> bool:
     """Whether weights are many beside stored values, and features are not moved."""
     sparse = sparse_rows(rows.X)
-    if sparse is None or rows.is_dense or rows.extreme or distinct(rows.offset).any():
+    if sparse is None or rows.is_dense or rows.extreme or held_values(rows.offset).any():
         return False
     if rows.score_offsets is not None or rows.has_free or classes > MOST_CLASSES:
         return False
@@ -95,7 +95,7 @@ def ascend(
     assert sparse is not None  # noqa: S101  # they are wide
     K, N = len(b), rows.count
     weights = np.ones(N) if rows.row_weights is None else rows.row_weights
-    unit = (distinct(rows.scale) == 1.0).all()
+    unit = (held_values(rows.scale) == 1.0).all()
     solution = DualSolution(
         sparse.arrays, rows.y, K, weights / rows.mass, l2, rows.intercept, dtype == "float64",
         default_threads(), None if unit else np.ascontiguousarray(rows.scale), rows.index,

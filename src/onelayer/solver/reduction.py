@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from onelayer.data.mapped import check_mapped
 from onelayer.data.memory import available_memory
 from onelayer.data.rows import Rows
-from onelayer.data.scaling import distinct, of_features
+from onelayer.data.scaling import held_values, of_features
 from onelayer.data.sparse import sparse_rows
 from onelayer.data.streaming import stored_rows
 from onelayer.engines import Engine, Weights, loaded
@@ -292,7 +292,7 @@ class StoredFeatures:
         X: Any
         X, places = found
         offset = of_features(rows.offset, places)
-        if np.count_nonzero(distinct(rows.offset)) > np.count_nonzero(distinct(offset)):
+        if np.count_nonzero(held_values(rows.offset)) > np.count_nonzero(held_values(offset)):
             return None
         scale, f = of_features(rows.scale, places), rows.penalty_factors
         f = None if f is None else f[places]
