@@ -11,11 +11,14 @@ except ImportError:  # Windows, which has no such limits
     resource = None  # type: ignore[assignment]
 
 _PROC, _CGROUP = Path("/proc"), Path("/sys/fs/cgroup")
+# More than any file says with sense, and still a float.
+MOST_BYTES = 1e300
 _PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 
 
 def format_bytes(count: float) -> str:
     """A number of bytes with its unit."""
+    count = float(min(count, MOST_BYTES))
     for unit in ("bytes", "kB", "MB"):
         if count < 999.5:
             return f"{count:.3g} {unit}"

@@ -317,11 +317,10 @@ def check_columns(features: int, where: str) -> None:
 
 def check_rows(rows: int, where: str) -> None:
     """Raise `DataError` for rows, few bytes though they may have, that do not fit."""
-    needed, left = min(rows, 1 << 63) * ROW_BYTES, available_memory()
+    needed, left = rows * ROW_BYTES, available_memory()
     if needed > left:
-        count = f"{rows:,}" if rows < 1 << 63 else "more than 2⁶³"
         raise DataError(
-            f"{where} has {count} rows, for whose labels and fingerprints {format_bytes(needed)} "
+            f"{where} has {rows:,} rows, for whose labels and fingerprints {format_bytes(needed)} "
             f"are needed, but {format_bytes(left)} of memory are left; split it."
         )
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from onelayer.data.formats import base
 from onelayer.data.formats.arrays import ArraysFile, Located, SlicedArray
-from onelayer.errors import DataError
+from onelayer.errors import MAX_WHOLE, DataError
 
 CODECS = {
     "bytes", "transpose", "sharding_indexed", "crc32c", "gzip", "zstd", "blosc", "zlib", "bz2",
@@ -67,6 +67,8 @@ def _locate(path: Path, name: str) -> SlicedArray:
             f"{where} is stored with {', '.join(map(repr, unknown))}, which is not read; write it "
             "with zstd, blosc, gzip or no compressor."
         )
+    if any(size >= MAX_WHOLE for size in (*found.shape, *found.chunks)):
+        raise DataError(f"{where} has a shape of more than 2⁶³, so it is damaged; write it again.")
     chunk = found.chunks[0] if found.chunks else 1
     return SlicedArray(
         path, where, tuple(found.shape), found.dtype, partial(_array, path, name), max(1, chunk)
