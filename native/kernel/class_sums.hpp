@@ -113,41 +113,52 @@ inline void row_sums(const RowSumJob& job) {
   }
 }
 
-inline constexpr Index kByteLanes = 16;
+template <class T, int Lanes>
+struct Lanewise {
+  typedef T Type [[gnu::vector_size(Lanes * sizeof(T))]];
+};
 
-template <class Word, class Vector>
-ONELAYER_INLINE void add_words(Word* at, const Vector& values) {
+template <class Vector, class T>
+ONELAYER_INLINE void add_to(T* at, const Vector& values) {
   Vector sums;
   __builtin_memcpy(&sums, at, sizeof sums);
   sums += values;
   __builtin_memcpy(at, &sums, sizeof sums);
 }
 
-template <int Count>
+// Sums of a class's rows stay in registers, and so do the halves of all squares, which 16 bits hold.
+template <int Lanes, int Count>
 ONELAYER_INLINE void add_bytes(const ByteSumJob& job, Index d) {
-  typedef std::uint8_t Bytes [[gnu::vector_size(kByteLanes)]];
-  typedef std::uint16_t Words [[gnu::vector_size(2 * kByteLanes)]];
-  typedef std::uint32_t Wide [[gnu::vector_size(4 * kByteLanes)]];
-  Wide squares[Count] = {};
-  for (Index n = 0; n < job.count; ++n) {
-    std::uint16_t* const sums = job.sums + job.labels[n] * job.sum_stride + d;
+  using Bytes = typename Lanewise<std::uint8_t, Lanes>::Type;
+  using Words = typename Lanewise<std::uint16_t, Lanes>::Type;
+  Words low[Count] = {}, high[Count] = {};
+  for (Index n = 0; n < job.count;) {
+    const Index label = job.labels[n];
+    Words sums[Count] = {};
+    for (; n < job.count && job.labels[n] == label; ++n) {
+      __builtin_prefetch(job.next[n] + d, 0, 2);
 #pragma GCC unroll 4
-    for (int i = 0; i < Count; ++i) {
-      Bytes bytes;
-      __builtin_memcpy(&bytes, job.rows[n] + d + i * kByteLanes, sizeof bytes);
-      const Words x = __builtin_convertvector(bytes, Words);
-      add_words(sums + i * kByteLanes, x);
-      squares[i] += __builtin_convertvector(x * x, Wide);
+      for (int i = 0; i < Count; ++i) {
+        Bytes bytes;
+        __builtin_memcpy(&bytes, job.rows[n] + d + i * Lanes, sizeof bytes);
+        const Words x = __builtin_convertvector(bytes, Words), square = x * x;
+        sums[i] += x;
+        low[i] += square & 255;
+        high[i] += square >> 8;
+      }
     }
-  }
 #pragma GCC unroll 4
-  for (int i = 0; i < Count; ++i) add_words(job.squares + d + i * kByteLanes, squares[i]);
+    for (int i = 0; i < Count; ++i) add_to(job.sums + label * job.sum_stride + d + i * Lanes, sums[i]);
+  }
+  for (int i = 0; i < Count; ++i)
+    for (int lane = 0; lane < Lanes; ++lane)
+      job.squares[d + i * Lanes + lane] += low[i][lane] + 256u * high[i][lane];
 }
 
 inline void byte_sums(const ByteSumJob& job) {
   Index d = 0;
-  for (; d + 4 * kByteLanes <= job.features; d += 4 * kByteLanes) add_bytes<4>(job, d);
-  for (; d + kByteLanes <= job.features; d += kByteLanes) add_bytes<1>(job, d);
+  for (; d + 64 <= job.features; d += 64) add_bytes<32, 2>(job, d);
+  for (; d + 16 <= job.features; d += 16) add_bytes<16, 1>(job, d);
   for (; d < job.features; ++d)
     for (Index n = 0; n < job.count; ++n) {
       const std::uint32_t x = job.rows[n][d];

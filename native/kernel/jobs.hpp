@@ -212,9 +212,10 @@ struct ClassSumJob {
   double* squares = nullptr;
 };
 
-// The same of bytes that weigh 1, in integers: exact for up to 257 rows of a class, and 65536 rows.
+// The same of bytes that weigh 1, in integers: exact for up to 257 rows of a class or of a job, and 65536 rows.
 struct ByteSumJob {
-  const std::uint8_t* const* rows = nullptr;  // of these features
+  const std::uint8_t* const* rows = nullptr;  // of these features; those of a class one after another
+  const std::uint8_t* const* next = nullptr;  // as many rows that are read after these
   Index features = 0, count = 0;
   const Index* labels = nullptr;
   std::uint16_t* sums = nullptr;  // [class][feature]

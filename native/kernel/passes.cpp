@@ -19,6 +19,7 @@ namespace {
 constexpr Index kSumRows = 192;       // rows of a tile that is added up in the arithmetic type
 constexpr Index kClassRows = 16;      // rows that are added to their classes at a time: in the first-level cache
 constexpr Index kPartBytes = 512, kMostBytes = 257;  // of a row at a time; bytes whose sum 16 bits hold
+constexpr Index kByteRows = 64;       // rows of bytes at a time: several of a class, and more fall out of the cache
 constexpr Index kEvaluateRows = 160;  // rows of a tile that is evaluated
 constexpr Index kScoreBytes = 16 << 20;  // of a thread's scores: fewer rows are scored at a time where they take more
 constexpr Index kMaxChunks = 64;
@@ -461,31 +462,39 @@ bool byte_class_sums(const Kernels<T>& kernels, const ClassSumsRequest& request)
       for (Index d = 0; d < width; ++d) request.squares[begin + d] += static_cast<double>(squares[d]);
       std::fill_n(squares, width, std::uint32_t{0});
     };
-    const std::uint8_t* rows[kClassRows];
-    Index labels[kClassRows];
-    for (Index first = 0; first < N; first += kClassRows) {
+    const std::uint8_t *rows[kByteRows], *nexts[kByteRows];
+    Index labels[kByteRows], following[kByteRows];
+    std::vector<Index> heads(static_cast<std::size_t>(K), -1), found;  // a list of rows for each class
+    for (Index first = 0; first < N; first += kByteRows) {
       if (thread == 0 && request.should_stop && poll_timer.due() && request.should_stop()) stop = true;
       if (stop) return;
-      const Index count = min(kClassRows, N - first);
+      const Index count = min(kByteRows, N - first);
+      found.clear();
       for (Index n = 0; n < count; ++n) {
-        labels[n] = stored.label(first + n);
-        rows[n] = reinterpret_cast<const std::uint8_t*>(stored.x.at(first + n)) + begin;
-        Index& added = counts[static_cast<std::size_t>(labels[n])];
-        if (++added > kMostBytes - kClassRows) flush(labels[n]), added = 1;
+        const Index k = stored.label(first + n);
+        Index& head = heads[static_cast<std::size_t>(k)];
+        if (head < 0) found.push_back(k);
+        following[n] = head, head = n;
       }
-      for (Index d = 0; d < width; d += kPartBytes) {
-        const std::uint8_t* of_part[kClassRows];
-        for (Index n = 0; n < count; ++n) {
-          of_part[n] = rows[n] + d;
-          // Runs of one part are too short for the CPU's prefetchers.
-          const char* const next = stored.x.at(min(first + kClassRows + n, N - 1)) + begin + d;
-          for (Index byte = 0; byte < min(kPartBytes, width - d); byte += kLineBytes)
-            __builtin_prefetch(next + byte, 0, 2);
+      Index place = 0;
+      for (const Index k : found) {
+        const Index before = place;
+        for (Index& n = heads[static_cast<std::size_t>(k)]; n >= 0; n = following[n], ++place) {
+          rows[place] = reinterpret_cast<const std::uint8_t*>(stored.x.at(first + n)) + begin;
+          labels[place] = k;
         }
-        kernels.byte_sums({of_part, min(kPartBytes, width - d), count, labels, sums + d, width,
-                           squares + d});
+        Index& added = counts[static_cast<std::size_t>(k)];
+        if (added + place - before > kMostBytes) flush(k);
+        added += place - before;
       }
-      if ((first / kClassRows + 1) % (65536 / kClassRows) == 0) flush_squares();
+      // Runs of one part are too short for the CPU's prefetchers.
+      for (Index n = 0; n < count; ++n)
+        nexts[n] = reinterpret_cast<const std::uint8_t*>(stored.x.at(min(first + kByteRows + n, N - 1))) + begin;
+      for (Index d = 0; d < width; d += kPartBytes) {
+        kernels.byte_sums({rows, nexts, min(kPartBytes, width - d), count, labels, sums + d, width, squares + d});
+        for (Index n = 0; n < count; ++n) rows[n] += kPartBytes, nexts[n] += kPartBytes;
+      }
+      if ((first / kByteRows + 1) % (65536 / kByteRows) == 0) flush_squares();
     }
     for (Index k = 0; k < K; ++k) flush(k);
     flush_squares();
