@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 
 from onelayer.data import scaling
-from onelayer.data.scaling import fit_scaling, resolve_scaling, warn_of_lost_digits
+from onelayer.data.scaling import (
+    fit_scaling,
+    note_other_range,
+    resolve_scaling,
+    warn_of_lost_digits,
+)
 from onelayer.errors import SettingsError
 from tests.data.streaming.counted_rows import CountedRows, even
 
@@ -182,3 +187,25 @@ def test_few_rows_of_one_number_computed_in_several_ways_are_constant() -> None:
     X = np.full((5, 2), 14.62)
     X[:2, 0] += 20 * np.spacing(14.62)
     np.testing.assert_array_equal(fit_scaling("standardize", X).scale, 1.0)
+
+
+def test_the_extremes_of_columns_spare_no_note_of_another_range(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng, notes = np.random.default_rng(0), []
+    for _ in range(300):
+        rows, met = (rng.normal(size=(30, 3)) * 10.0 ** rng.integers(-2, 3, 3) for _ in range(2))
+        met[rng.random(met.shape) < rng.choice([0.0, 0.5, 0.97])] = 0.0
+        met[0] = rng.choice([0.0, np.nan, 1e9])
+        rows[:, 0] = rng.choice([0.0, rows[0, 0]])
+        fitted = fit_scaling("none", rows)
+        found: list[list[str]] = [[], []]
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            given = fitted, met.astype(rng.choice(["float16", "float64"])), None
+            note_other_range(*given, found[0].append)
+            with monkeypatch.context() as patch:
+                patch.setattr(scaling, "_are_in_range", lambda *_: False)
+                note_other_range(*given, found[1].append)
+        assert found[0] == found[1]
+        notes.append(len(found[0]))
+    assert 0.1 < np.mean(notes) < 0.9

@@ -221,6 +221,8 @@ def note_other_range(
     if low is None or high is None or not len(X):
         return
     count = min(SOME_ROWS, max(16, RANGE_ENTRIES // len(low)))
+    if sparse_rows(X) is None and _are_in_range(_some_rows(X, count), low, high):
+        return
     some, columns, values = _nonzero(X, count)
     tells = low[columns] < high[columns]
     columns, values = columns[tells], values[tells]
@@ -245,6 +247,21 @@ def note_other_range(
         f"{told.min():.4g} to {told.max():.4g}, but was {low[at]:.4g} to "
         f"{high[at]:.4g}; give rows in the units that the model was trained on."
     )
+
+
+def _are_in_range(
+    some: NDArray[np.generic], low: NDArray[np.floating], high: NDArray[np.floating]
+) -> bool:
+    """Whether rows are where `note_other_range` says nothing, by the extremes of each column."""
+    least, most = (np.asarray(of, np.float64) for of in _extremes(some))
+    tells, margin = low < high, RANGE_MARGIN * (high - low)
+    inside = (least >= low - margin) & (most <= high + margin)
+    if not inside[tells].all():
+        return False
+    reached = np.maximum(np.abs(least), np.abs(most))
+    seen = tells & (reached > 0.0)
+    parts = reached[seen] / np.maximum(np.abs(low), np.abs(high))[seen]
+    return not len(parts) or bool(np.median(parts) > SMALL_PART)
 
 
 def _check_size(

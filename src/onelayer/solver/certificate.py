@@ -332,8 +332,10 @@ class RowSums(NamedTuple):
             spreads = np.full(rows.X.shape[1], math.inf)
         else:
             sums, squares = engine.class_sums(rows, classes)
-            stored = sums.sum(axis=0) / mass
-            centred = rows.scale * (sums / mass - frequencies[:, None] * stored)
+            stored, centred = sums.sum(axis=0) / mass, sums
+            centred /= mass
+            centred -= frequencies[:, None] * stored
+            centred *= rows.scale
             # What float64 may have rounded off is added again.
             with np.errstate(over="ignore", invalid="ignore"):  # then no float32 pass is trusted
                 squares = squares / mass * (1.0 + 3e-16 * rows.count)
