@@ -19,6 +19,7 @@ from onelayer.solver.linalg import (
     inner,
     inner_product,
     inverse_of_gram,
+    inverse_of_lower,
     norm,
     one_blas_thread,
     outer_product,
@@ -124,3 +125,12 @@ def test_threads_that_come_and_go_in_any_order_leave_blas_as_it_was(two_threads:
 def test_solving_leaves_blas_as_it_was(two_threads: None) -> None:
     solve(load("digits").train, l2=0.01)
     assert set(_threads()) == {2}
+
+
+def test_a_lower_triangle_is_inverted_by_halves_to_all_of_its_digits() -> None:
+    rng = np.random.default_rng(0)
+    for n in (1, 48, 49, 131):
+        L = np.linalg.cholesky(np.cov(rng.standard_normal((n, 3 * n))).reshape(n, n))
+        inverse = inverse_of_lower(L)
+        np.testing.assert_allclose(inverse @ L, np.eye(n), atol=1e-12)
+        assert not np.triu(inverse, 1).any()

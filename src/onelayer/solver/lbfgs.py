@@ -46,6 +46,7 @@ from onelayer.solver.linalg import (
     inner,
     inner_product,
     inverse_of_gram,
+    inverse_of_lower,
     norm,
     one_blas_thread,
     outer_product,
@@ -533,15 +534,18 @@ def _leading_directions(
     most = float(core.trace())
     if most <= 0.0:  # no feature varies
         return np.eye(1, features, dtype=np.float32), np.zeros(1)
-    covariances = sample.covariances(along)
-    squares = outer_product(sample.engine, covariances, covariances)
+    covariances = sample.covariances(along).astype(np.float32)
     with one_blas_thread():
         lower = np.linalg.cholesky(core + MIN_HELD * most * np.eye(width))
-        mix = np.linalg.inv(lower).T
-        values, vectors = np.linalg.eigh(require_finite(mix.T @ squares @ mix))
-        values = np.maximum(values[::-1][:rank], np.finfo(np.float64).tiny)
-        leading = mix @ (vectors[:, ::-1][:, :rank] / np.sqrt(values))
-    return inner_product(sample.engine, leading, covariances).astype(np.float32), values
+        mix = inverse_of_lower(lower).T.astype(np.float32)
+    # Rows whose products are the approximation: float32 holds their squares, not the covariances'.
+    roots = inner_product(sample.engine, mix, covariances).astype(np.float32)
+    squares = require_finite(outer_product(sample.engine, roots, roots)).astype(np.float64)
+    with one_blas_thread():
+        values, vectors = np.linalg.eigh(squares)
+    values = np.maximum(values[::-1][:rank], np.finfo(np.float64).tiny)
+    leading = (vectors[:, ::-1][:, :rank] / np.sqrt(values)).astype(np.float32)
+    return inner_product(sample.engine, leading, roots).astype(np.float32), values
 
 
 def mean_curvature(rows: Rows, classes: int) -> float:
