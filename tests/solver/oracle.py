@@ -13,7 +13,7 @@ from onelayer.data.rows import Rows
 from onelayer.engines import Engine
 from onelayer.objective import loss as objective
 from onelayer.objective.penalty import Penalty
-from onelayer.solver import newton, solver
+from onelayer.solver import newton, own_rows, solver
 from onelayer.solver.newton import choose_preconditioner
 from onelayer.solver.solver import Optimum, Solver, Target
 
@@ -76,6 +76,7 @@ METHODS = (
     "class curvature",
     "l-bfgs",
     "l-bfgs from float32",
+    "own rows",
     "by prices",
 )
 
@@ -89,8 +90,11 @@ def take_method(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     elif method == "class curvature":
         monkeypatch.setattr(newton, "FEW_STEPS", 0.0)
         monkeypatch.setattr(newton, "PATIENCE", 0.1)
-    elif method.startswith("l-bfgs"):
+    elif method.startswith("l-bfgs") or method == "own rows":
         monkeypatch.setattr(newton, "MAX_ENTRIES", 0)
+    if method == "own rows":
+        for bound, value in (("MIN_CLASSES", 2), ("MOST_OWN", 1000), ("MOST_PLACES", 1000)):
+            monkeypatch.setattr(own_rows, bound, value)
     if method == "l-bfgs from float32":
         monkeypatch.setattr(solver, "FLOAT64_PRODUCTS", 0.0)
 

@@ -242,7 +242,7 @@ def descend(descent: Descent, start: Point) -> Point:
                 memory.add(here, before)
             direction = memory.direction(point.gradient, divided)
         slope = inner(direction, point.gradient)
-        following = _step_along(descent, point, direction, slope) if slope < 0.0 else None
+        following = step_along(descent, point, direction, slope) if slope < 0.0 else None
         before = None
         if following is not None:
             before, point = here, following
@@ -253,7 +253,7 @@ def descend(descent: Descent, start: Point) -> Point:
     return point
 
 
-def _step_along(descent: Descent, point: Point, direction: Float64, slope: float) -> Point | None:
+def step_along(descent: Descent, point: Point, direction: Float64, slope: float) -> Point | None:
     """The first of a step, half of it, a quarter … that lowers the cost enough.
 
     Where the fall is lost in the cost's rounding the slope decides: Hager & Zhang (2005), eq. 4.1.
@@ -346,6 +346,8 @@ def takes_inverse(sample: int, features: int) -> bool:
 
 def sample_rows(rows: int, features: int, classes: int, solutions: int, rank: int) -> int:
     """How many of the rows a preconditioner of so many directions is of, at most."""
+    if 2 * features <= classes and 4 * rows * features <= SAMPLE_BYTES:
+        return rows  # for less than an eighth of a pass
     most = SAMPLE_ROWS
     if solutions == 1 and features > MOST_EXACT_FEATURES:
         most = max(most // 2, min(most, SAMPLE_PASSES * rows * classes // RANK))

@@ -46,6 +46,7 @@ from onelayer.solver.certificate import (
     RowSums,
     Sample,
     Search,
+    bound_of,
     full_gradient,
     improve_biases,
     of_classes,
@@ -62,6 +63,7 @@ from onelayer.solver.lbfgs import (
     Point,
     Preconditioner,
     descend,
+    step_along,
 )
 from onelayer.solver.linalg import inner, matvec, norm, one_blas_thread
 from onelayer.solver.newton import (
@@ -75,6 +77,7 @@ from onelayer.solver.newton import (
     Prices,
     choose_preconditioner,
 )
+from onelayer.solver.own_rows import OwnCurvature, OwnRows
 
 Float64 = NDArray[np.float64]
 
@@ -110,10 +113,14 @@ FAR = 0.1
 
 # A sample of rows says it where rows are not in memory, and are at least so many times as many,
 # until a step is right as it is.
-MANY_ON_LINE = 8
+MANY_ON_LINE, FEW_ON_LINE = 8, 2
 
 # Steps that are still to be taken where the curvature is taken.
 STEPS_AFTER = 8
+
+# The change of the loss for which the curvature by own rows is taken anew; what one more step by it
+# divides the mixture of a proof by, about, and the most such steps.
+CHANGED, ONE_STEP, MOST_FOR_BIAS = 1.5, 4.0, 2
 
 TINY = float(np.finfo(np.float64).tiny)
 
@@ -251,6 +258,7 @@ class SolverState:
     newton: bool
     curvature: Float64 | None  # where the curvature of the classes was taken, and steps since then
     steps: int
+    missing: Float64 | None = None  # 1 − p of each row's own class there, of `OwnCurvature`
 
 
 class Solver:
@@ -295,7 +303,9 @@ class Solver:
         self._passes, self._near = 0, 0.0
         self._sample: Sample | None = None  # of rows for steps of the bias, at this λ
         self._held: DenseRows | None = None  # in float32, for passes and curvature
-        self._curvature: ClassCurvature | None = None
+        self._curvature: ClassCurvature | OwnCurvature | None = None
+        self._lost = math.inf  # the loss where the curvature by own rows was taken
+        self._patience = 0  # steps for the bias alone
         self._newton: Newton | None = None
         self._steps = 0  # of L-BFGS since the curvature was taken
         self._since: tuple[int, float] | None = None  # steps and gap where their rate counts from
@@ -381,10 +391,72 @@ class Solver:
         self._held = self._curvature = None
         self._memory.clear()
 
+    @cached_property
+    def _own(self) -> OwnRows | None:
+        """The rows of each class, where they say most of its curvature and all of it costs more."""
+        if self._prices.curvature < math.inf or not self._present.all():
+            return None
+        centred, K = self._centred, self._shape[0]
+        return OwnRows(centred, K) if OwnRows.take(centred, K) else None
+
     def _take_curvature(self, at: Float64) -> None:
         self._held = self._held or self._hold_rows("float32")
         self._curvature, self._steps, self._since = ClassCurvature(self._held, at), 0, None
         self._memory.clear()
+
+    def _take_own_curvature(self, at: Float64) -> None:
+        """By the probabilities at a point; remembered steps are brought there."""
+        weights = Weights(*(of.astype(np.float32)[None] for of in (at[:, :-1], at[:, -1])))
+        losses, pairs = self._engine.classify(self._centred, weights).loss[0], self._memory.pairs
+        self._passes += 1
+        self._set_own_curvature(at, -np.expm1(-losses))
+        self._memory.clear()
+        self._remember(pairs)
+
+    def _set_own_curvature(self, at: Float64, missing: Float64) -> None:
+        """That at a point, by 1 − p of each row's own class."""
+        assert self._own is not None  # noqa: S101  # it was asked for
+        self._curvature = OwnCurvature(self._own, self._preconditioner, at, missing)
+        self._lost = self._curvature.loss
+
+    def _wants_own_curvature(self, point: Point) -> bool:
+        """Whether the loss has changed so much that the curvature has too."""
+        if self._own is None or self._target.l2 == 0.0:
+            return False
+        loss = max(point.cost - self._penalty.value(point.at[:, :-1]), TINY)
+        return not 1.0 / CHANGED < loss / self._lost < CHANGED
+
+    def _wants_bias(self, point: Point) -> bool:
+        """Whether steps by the curvature of own rows, which know the bias, leave it far off."""
+        target = self._target
+        if not isinstance(self._curvature, OwnCurvature) or self._patience >= MOST_FOR_BIAS:
+            return False
+        W, b = point.at[:, :-1], point.at[:, -1]
+        bound = bound_of(self._pass_at(point), W, b, self._penalty, self._sums)
+        asked = target.tol * bound.cost
+        return asked < bound.gap and bound.mixing <= ONE_STEP * asked
+
+    def _step_by_margins(self, near: float, point: Point) -> Point:
+        """The first step from W = 0, where own rows say more than the curvature there."""
+        if self._own is None or not self._is_cold or self._target.l2 == 0.0:
+            return point
+        missing = 1.0 - self._frequencies[self._rows.labels]
+        model = OwnCurvature(self._own, self._preconditioner, point.at, missing)
+        direction = model.step(point.gradient, self._penalty)
+        slope = inner(direction, point.gradient)
+        if not slope < 0.0 or self._estimated_gap(point) <= near:
+            return point
+        length = None
+        if self._line is not None:
+            length = self._line.best_length(point.at, direction, self._penalty, slope)
+        descent = replace(self._descent(near), first_length=lambda *_: length or 1.0)
+        reached = step_along(descent, point, direction, slope)
+        if reached is None:
+            return point
+        taken = inner(reached.at - point.at, direction) / inner(direction, direction)
+        missing = model.missing_after(taken, self._pass_at(reached).loss)
+        self._set_own_curvature(reached.at, missing)
+        return reached
 
     @property
     def _in_memory(self) -> DenseRows | None:
@@ -420,13 +492,16 @@ class Solver:
             newton=self._newton is not None,
             curvature=None if self._curvature is None else self._curvature.at,
             steps=self._steps,
+            missing=self._curvature.missing if isinstance(self._curvature, OwnCurvature) else None,
         )
 
     def restore(self, state: SolverState) -> None:
         """Go on from a state of a solver of the same rows."""
         if state.newton and self._newton is None:
             self._take_newton()
-        if state.curvature is not None and not state.newton:
+        if state.curvature is not None and state.missing is not None:
+            self._set_own_curvature(state.curvature, state.missing)
+        elif state.curvature is not None and not state.newton:
             with one_blas_thread():
                 self._take_curvature(state.curvature)
         self._steps, self._ascended, self._is_fresh = state.steps, None, False
@@ -441,12 +516,14 @@ class Solver:
         added = replace(self._penalty, l2=target.l2 - self._target.l2)
         self._target, self._pairs = target, None
         self._memory.clear()
+        self._remember([Pair(step, change + _slope(added, step)) for step, change in pairs])
+
+    def _remember(self, pairs: Sequence[Pair]) -> None:
         most = max(1, TILE_ENTRIES // math.prod(self._shape)) if self._curvature is None else 1
         for i in range(0, len(pairs), most):
-            some = pairs[i : i + most]
-            moved = np.array([change + _slope(added, step) for step, change in some])
-            divided = self._divide(moved.reshape(-1, moved.shape[-1])).reshape(moved.shape)
-            for (step, _), change, of_change in zip(some, moved, divided, strict=True):
+            changes = np.array([change for _, change in pairs[i : i + most]])
+            divided = self._divide(changes.reshape(-1, changes.shape[-1])).reshape(changes.shape)
+            for (step, change), of_change in zip(pairs[i : i + most], divided, strict=True):
                 self._memory.add((step, change, of_change))
 
     def _without_shared(self, at: Float64) -> Float64:
@@ -565,6 +642,7 @@ class Solver:
     def _prove(self, point: Point) -> tuple[Status, Certified]:
         """Descend, certify, and continue with a smaller aim or finer arithmetic until proven."""
         target, aim = self._target, FIRST_AIM * self._target.tol
+        point, self._patience = self._step_by_margins(aim, point), 0
         while True:
             coarse = self._dtype == "float32"
             near = max(aim, self._float32_gap()) if coarse else aim
@@ -573,6 +651,9 @@ class Solver:
             point = descend(self._descent(near), point)
             reached = self._estimated_gap(point) <= near
             if not reached and self._passes < target.max_passes and self._newton is None:
+                if self._wants_own_curvature(point):
+                    self._take_own_curvature(point.at)
+                    continue
                 if self._wants_curvature(self._estimated_gap(point), near):
                     self._take_curvature(point.at)
                     continue
@@ -663,7 +744,14 @@ class Solver:
                     self._on_progress(
                         Progress(self._target.l2, self._passes, point.cost, gap * point.cost)
                     )
-            if gap <= near or self._passes >= self._target.max_passes:
+            if self._passes >= self._target.max_passes:
+                return True
+            if gap <= near:
+                if not self._wants_bias(point):
+                    return True
+                self._patience += 1
+                return False
+            if self._wants_own_curvature(point):
                 return True
             if self._newton is not None:
                 return False
@@ -729,7 +817,8 @@ class Solver:
 
     @cached_property
     def _line(self) -> LineSample | None:
-        enough = self._rows.count >= MANY_ON_LINE * LINE_ROWS
+        many = MANY_ON_LINE if self._own is None else FEW_ON_LINE
+        enough = self._rows.count >= many * LINE_ROWS
         return LineSample(self._engine, self._centred) if enough else None
 
     def _divide(self, gradient: Float64) -> Floats:
