@@ -31,6 +31,15 @@ struct StoredMatrix {
   Index stored_last = 0;  // the last stored value
   ONELAYER_INLINE bool sparse() const { return indptr != nullptr; }
   ONELAYER_INLINE Index feature(Index j) const { return indices[j * index_words]; }
+  // The first of the stored values begin .. end of a row whose feature is `least` or above.
+  ONELAYER_INLINE Index lower_bound(Index begin, Index end, Index least) const {
+    for (Index count = end - begin; count > 0;) {
+      const Index half = count / 2, below = feature(begin + half) < least;
+      begin += below ? half + 1 : 0;
+      count = below ? count - half - 1 : half;
+    }
+    return begin;
+  }
   ONELAYER_INLINE Index row(Index i) const { return order ? order[i] : i; }
   ONELAYER_INLINE const char* at(Index i) const { return base + row(i) * row_bytes; }
 };

@@ -66,7 +66,7 @@ struct WorkingSet {
   const Index* features;
   const double *limits, *curvatures;
   double* w;
-  double* slope;  // the loss's gradient; at w in the end unless the search ended by a step
+  double* slope;  // room for the loss's gradient, or that where the rows are
   double penalty() const {
     double sum = 0.0;
     for (Index k = 0; k < n; ++k) sum += limits[k] * std::abs(w[k]) + 0.5 * curvatures[k] * (w[k] * w[k]);
@@ -98,7 +98,8 @@ struct PairRows {
 // A step from where the rows are, and the quadratic that it minimises.
 struct PairStep {
   std::vector<Index> moving;            // places in the working set
-  std::vector<double> change, reached;  // of its w, and the quadratic's gradient of the loss there where they may move
+  std::vector<double> change, reached;  // of its w, and the quadratic's gradient of the loss there: of
+                                        // those that may move, or of all where Steps::kReachesAll
   double shift = 0.0;                   // of the bias
   Buffer<double> along;                 // of the scores, but for the shift
   explicit PairStep(Index padded) : along(padded) {}
@@ -109,6 +110,11 @@ inline constexpr double kTiny = 1e-300;
 // Steps on an array's columns, by a Hessian that is summed in float32 and grows by features while it is fresh.
 class HeldSteps {
  public:
+  // In the first step a weight that is 0 takes part where its slope is above this part of its limit: along a path few of
+  // those that the last solution had below its own limit will count, and each makes the Hessian larger.
+  static constexpr double kNearFirst = 1.25, kFirstTolerance = 1e-5;
+  static constexpr bool kReachesAll = false;
+
   HeldSteps(const HeldColumns& X, int threads) : X_(X), threads_(threads), place_(static_cast<std::size_t>(X.D), -1) {}
 
   Index N() const { return X_.N; }
@@ -251,6 +257,10 @@ class HeldSteps {
 template <class T>
 class SparseSteps {
  public:
+  // Features cost little where they stay 0, and a step with all of those that may count is often the only one.
+  static constexpr double kNearFirst = 0.8, kFirstTolerance = 1e-3;
+  static constexpr bool kReachesAll = true;
+
   SparseSteps(const Columns<T>& X, int threads) : X_(X), threads_(threads) {}
 
   Index N() const { return X_.N; }
@@ -285,7 +295,7 @@ class SparseSteps {
     column_descent<1>(ColumnQuadratic<T>{X_, features.data(), static_cast<Index>(n), 1, l1.data(), l2.data(), d.data(),
                                          rows.intercept, w.data(), r.data()}, tolerance, sweeps);
     step.change.assign(static_cast<std::size_t>(set.n), 0.0);
-    step.reached.assign(static_cast<std::size_t>(set.n), 0.0);
+    step.reached.resize(static_cast<std::size_t>(set.n));
     for (std::size_t i = 0; i < n; ++i) step.change[static_cast<std::size_t>(moving[i])] = w[i] - set.w[moving[i]];
     std::fill_n(step.along.data(), rows.padded, 0.0);
     const double common = add_scores(set.features, set.n, step.change.data(), step.along.data());
@@ -298,9 +308,7 @@ class SparseSteps {
     }
     if (rows.intercept) step.shift = -(rows.sums.residual + gradient) / std::max(rows.sums.bend, kTiny);
     for (std::size_t i = 0; i < d.size(); ++i) r[i] += d[i] * step.shift;
-    std::vector<double> reached(n);
-    slopes(features.data(), static_cast<Index>(n), r.data(), reached.data());
-    for (std::size_t i = 0; i < n; ++i) step.reached[static_cast<std::size_t>(moving[i])] = reached[i];
+    slopes(set.features, set.n, r.data(), step.reached.data());
   }
 
  private:
@@ -317,9 +325,15 @@ class PairSearch {
   bool has_found = false;
   Steps steps;
 
+  // Distances, the root of the mean of squares, of the probabilities that were found, or else of the rows': from those
+  // of the rows when this was last called, and from those of the rows. And the sum of their residuals.
+  struct Travel {
+    double far, back, residual;
+  };
+
   PairSearch(Steps steps, const double* y, const double* f, const double* offsets, bool intercept)
       : rows(steps.N(), y, f, offsets, intercept), found(rows.padded), steps(std::move(steps)), bends_(rows.padded),
-        residuals_(rows.padded), step_(rows.padded) {}
+        residuals_(rows.padded), seen_(rows.padded), step_(rows.padded) {}
 
   // Weights w of features, and a bias.
   void place(const Index* features, Index n, const double* w, double bias) {
@@ -356,14 +370,35 @@ class PairSearch {
     }
   }
 
+  Travel travel() {
+    const double *const f = rows.fractions.data(), *const p = rows.p.data(), *const q = has_found ? found.data() : p;
+    double far = 0.0, back = 0.0, residual = 0.0;
+    for (Index i = 0; i < rows.N; ++i) {
+      const double from_seen = q[i] - seen_[i], from_rows = q[i] - p[i];
+      far += f[i] * (from_seen * from_seen);
+      back += f[i] * (from_rows * from_rows);
+      residual += f[i] * (q[i] - rows.labels[i]);
+    }
+    std::copy_n(p, rows.N, seen_.data());
+    return {std::sqrt(far), std::sqrt(back), residual};
+  }
+
+  // The residuals of what was found, or else of the rows; (padded N,).
+  const double* residuals(bool of_found = true) {
+    if (!has_found || !of_found) return rows.r.data();
+    const double* const f = rows.fractions.data();
+    for (Index i = 0; i < rows.padded; ++i) residuals_[i] = f[i] * (found[i] - rows.labels[i]);
+    return residuals_.data();
+  }
+
   // Solves for the working set's weights, until the gap is `aim` of the cost at most, from where the rows are.
-  // Stops between two steps where should_stop says so.
+  // Stops between two steps where should_stop says so. The loss's gradient may be known.
   template <class Stop>
-  void fit(WorkingSet& set, double aim, Index cycles, const Stop& should_stop) {
+  void fit(WorkingSet& set, double aim, Index cycles, const Stop& should_stop, bool slope_known = false) {
     has_found = false;
     for (Index cycle = 0; cycle < cycles && set.n > 0; ++cycle) {
-      if (cycle > 0) steps.slopes(set.features, set.n, rows.r.data(), set.slope);
-      if (!advance(set, cycle > 0 ? kNear : kNearFirst)) return;
+      if (cycle > 0 || !slope_known) steps.slopes(set.features, set.n, rows.r.data(), set.slope);
+      if (!advance(set, cycle > 0 ? kNear : Steps::kNearFirst, cycle > 0 ? kTolerance : Steps::kFirstTolerance)) return;
       const double cost = rows.sums.loss + set.penalty();
       if (cost <= kRounding || (has_found && gap(set) <= aim * cost && (cycle > 0 || is_whole(set))) || should_stop())
         return;
@@ -372,19 +407,18 @@ class PairSearch {
 
  private:
   static constexpr double kRounding = 4e-15, kSufficient = 1e-4, kMinLength = 1e-10;
-  // A weight that is 0 takes part in a step where its slope is above this part of its limit. Along a path few of those
-  // that the last solution had below its own limit will count.
-  static constexpr double kNear = 0.95, kNearFirst = 1.25;
+  // A weight that is 0 takes part in a step where its slope is above this part of its limit.
+  static constexpr double kNear = 0.95;
   static constexpr double kTolerance = 1e-5, kEdge = 1e-3;
   static constexpr Index kSweeps = 100;
 
   // One step; false where there is none that lowers the cost.
-  bool advance(WorkingSet& set, double near) {
+  bool advance(WorkingSet& set, double near, double tolerance) {
     has_found = false;
     step_.moving.clear();
     for (Index k = 0; k < set.n; ++k)
       if (set.w[k] != 0.0 || std::abs(set.slope[k]) > near * set.limits[k]) step_.moving.push_back(k);
-    steps.step(rows, set, kTolerance, kSweeps, step_, bends_);
+    steps.step(rows, set, tolerance, kSweeps, step_, bends_);
     const double now = rows.sums.loss + set.penalty(), slack = kRounding * std::abs(now), bias = rows.bias;
     old_.assign(set.w, set.w + set.n);
     double falls = rows.sums.residual * step_.shift;
@@ -434,16 +468,14 @@ class PairSearch {
   }
   // Whether what was found is within the penalty of the features that the step did not move, too.
   bool is_whole(const WorkingSet& set) {
-    const double* const f = rows.fractions.data();
-    for (Index i = 0; i < rows.padded; ++i) residuals_[i] = f[i] * (found[i] - rows.labels[i]);
-    steps.slopes(set.features, set.n, residuals_.data(), set.slope);
+    if constexpr (!Steps::kReachesAll) steps.slopes(set.features, set.n, residuals(), step_.reached.data());
     for (Index k = 0; k < set.n; ++k)
-      if (set.w[k] == 0.0 && std::abs(set.slope[k]) > set.limits[k] * (1.0 + kEdge)) return false;
+      if (set.w[k] == 0.0 && std::abs(reached(k)) > set.limits[k] * (1.0 + kEdge)) return false;
     return true;
   }
   double reached(Index k) const { return step_.reached[static_cast<std::size_t>(k)]; }
 
-  Buffer<double> bends_, residuals_;
+  Buffer<double> bends_, residuals_, seen_;
   PairStep step_;
   std::vector<double> old_, start_;
 };

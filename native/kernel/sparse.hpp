@@ -138,24 +138,14 @@ inline void sparse_block(const SparseBlockJob& job) {
   return job.rows.type == StoredType::float32 ? sparse_block_of<float>(job) : sparse_block_of<double>(job);
 }
 
-// The first of the stored values begin .. end whose feature is `feature` or above.
-ONELAYER_INLINE Index lower_bound(const StoredMatrix& x, Index begin, Index end, Index feature) {
-  for (Index count = end - begin; count > 0;) {
-    const Index half = count / 2, below = x.feature(begin + half) < feature;
-    begin += below ? half + 1 : 0;
-    count = below ? count - half - 1 : half;
-  }
-  return begin;
-}
-
 template <class T, class S>
 void sparse_add_of(const SparseAddJob<T>& job) {
   const StoredMatrix& x = job.rows;
   const S* const values = reinterpret_cast<const S*>(x.base);
   for (Index n = 0; n < job.count; ++n) {
     const Index row = x.row(job.first + n);
-    const Index first = lower_bound(x, x.indptr[row], x.indptr[row + 1], job.begin);
-    const Index stop = lower_bound(x, first, x.indptr[row + 1], job.end);
+    const Index first = x.lower_bound(x.indptr[row], x.indptr[row + 1], job.begin);
+    const Index stop = x.lower_bound(first, x.indptr[row + 1], job.end);
     const T* const residuals = job.residuals + n * job.stride;
     for_columns(job.stride, [&]<int L, int M>(Index c) {
       using V = typename Doubles<L>::Type;

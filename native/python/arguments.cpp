@@ -296,8 +296,8 @@ PointRequest check_point(const ReadArray& at, const ReadArray& present, int thre
 }
 
 AnyColumns columns_of(const SparseArrays& X, const OptionalArray& order, const ReadArray& scale,
-                      const ReadArray& offset) {
-  Pass pass = check_rows(X, order, scale, offset, 1);
+                      const ReadArray& offset, int threads) {
+  Pass pass = check_rows(X, order, scale, offset, threads);
   if (order) pass.shape.N = static_cast<Index>(order->shape(0));
   if (pass.rows.x.type == StoredType::float32) return Columns<float>(pass);
   return Columns<double>(pass);

@@ -62,7 +62,7 @@ Quadratic check_quadratic(const ReadArray& H, const ReadArray& penalty, const Wr
 // Columns of sparse rows, and arrays that go with features of them.
 using AnyColumns = std::variant<Columns<float>, Columns<double>>;
 AnyColumns columns_of(const SparseArrays& X, const OptionalArray& order, const ReadArray& scale,
-                      const ReadArray& offset);
+                      const ReadArray& offset, int threads);
 // A tile of stored rows, in order, of which columns are read.
 StoredMatrix check_tile(const ReadArray& X, const OptionalArray& order, bool wide, Index D, Index& count);
 const Index* check_features(const ReadArray& features, Index D);

@@ -229,8 +229,9 @@ Index coordinate_descent_of(const ReadArray& H, const ReadArray& penalty, const 
 // A copy of sparse rows by columns, for the solver for l1.
 class SparseColumns {
  public:
-  SparseColumns(const SparseArrays& X, const ReadArray& scale, const ReadArray& offset, const OptionalArray& order)
-      : columns_(columns_of(X, order, scale, offset)) {}
+  SparseColumns(const SparseArrays& X, const ReadArray& scale, const ReadArray& offset, const OptionalArray& order,
+                int threads)
+      : columns_(columns_of(X, order, scale, offset, threads)) {}
 
   nb::object sums(const ReadArray& features, const ReadArray& factors, int threads) const {
     return std::visit([&](const auto& X) {
@@ -357,17 +358,17 @@ class PairSearchOf {
     return visit([&](auto& search) { return search.centre(least, frequency), search.rows.bias; });
   }
   double fit(const ReadArray& features, const ReadArray& limits, const ReadArray& curvatures, const WriteArray& w,
-             const WriteArray& slope, double aim, Index cycles) {
+             const OptionalArray& given, double aim, Index cycles) {
     const Index n = static_cast<Index>(features.shape(0));
-    WorkingSet set{n, held(features), check_doubles(limits, "limits", {n}),
-                   check_doubles(curvatures, "curvatures", {n}), static_cast<double*>(w.data()),
-                   static_cast<double*>(slope.data())};
+    std::vector<double> slope(static_cast<std::size_t>(n));
+    if (given) std::copy_n(check_doubles(*given, "slope", {n}), n, slope.data());
     check_doubles(ReadArray(w), "w", {n});
-    check_doubles(ReadArray(slope), "slope", {n});
+    WorkingSet set{n, held(features), check_doubles(limits, "limits", {n}),
+                   check_doubles(curvatures, "curvatures", {n}), static_cast<double*>(w.data()), slope.data()};
     Pass pass;
     interruptible(pass, [&] {
       const auto stop = [&] { return pass.should_stop && pass.should_stop(); };
-      visit([&](auto& search) { search.fit(set, aim, cycles, stop); });
+      visit([&](auto& search) { search.fit(set, aim, cycles, stop, given.has_value()); });
       return true;
     });
     return visit([](auto& search) { return search.rows.bias; });
@@ -386,19 +387,31 @@ class PairSearchOf {
       return scores.array();
     });
   }
-  // The residuals of the rows' probabilities, and beside them those of what a step found.
-  nb::object residuals() const {
+  nb::tuple travel() {
     return visit([](auto& search) {
-      const Index m = search.has_found ? 2 : 1;
-      Output<double> residuals({search.rows.N, m});
-      for (Index i = 0; i < search.rows.N; ++i) {
-        residuals.data()[i * m] = search.rows.r.data()[i];
-        if (m == 2)
-          residuals.data()[i * m + 1] =
-              search.rows.fractions.data()[i] * (search.found.data()[i] - search.rows.labels.data()[i]);
-      }
+      const auto of = search.travel();
+      return nb::make_tuple(of.far, of.back, of.residual);
+    });
+  }
+  // Of what a step found, or else of the rows' probabilities.
+  nb::object residuals(bool found) {
+    return visit([&](auto& search) {
+      Output<double> residuals({search.rows.N});
+      std::copy_n(search.residuals(found), search.rows.N, residuals.data());
       return residuals.array();
     });
+  }
+  nb::object slopes(const ReadArray& features, bool found) {
+    const Index n = static_cast<Index>(features.shape(0));
+    const Index* const of = held(features);
+    Output<double> slopes({n});
+    {
+      nb::gil_scoped_release release;
+      visit([&](auto& search) {
+        search.steps.slopes(of, n, search.residuals(found), slopes.data());
+      });
+    }
+    return slopes.array();
   }
   bool has_found() const { return visit([](auto& search) { return search.has_found; }); }
   double divergence(double kept) {
@@ -571,8 +584,8 @@ NB_MODULE(_native, m) {
         "times the norm of w_:j, in place.\n\n"
         "Ends when a sweep moves by no more than the tolerance of the first one; returns the number of sweeps.");
   nb::class_<SparseColumns>(m, "SparseColumns", "A copy of sparse rows by columns.")
-      .def(nb::init<const SparseArrays&, const ReadArray&, const ReadArray&, const OptionalArray&>(), "X"_a, "scale"_a,
-           "offset"_a, "order"_a.none() = nb::none())
+      .def(nb::init<const SparseArrays&, const ReadArray&, const ReadArray&, const OptionalArray&, int>(), "X"_a, "scale"_a,
+           "offset"_a, "order"_a.none() = nb::none(), "threads"_a = 1)
       .def("sums", &SparseColumns::sums, "features"_a, "factors"_a, "threads"_a = 1,
            "Returns the sums over rows of factors (N, m) times the features, (m, n).")
       .def("scores", &SparseColumns::scores, "features"_a, "w"_a,
@@ -597,13 +610,19 @@ NB_MODULE(_native, m) {
       .def("put", &PairSearchOf::put, "scores"_a, "Takes scores (N,) as they are, with a bias of 0.")
       .def("centre", &PairSearchOf::centre, "least"_a, "frequency"_a,
            "Moves the bias to where the residuals' sum is `least` at most; returns it.")
-      .def("fit", &PairSearchOf::fit, "features"_a, "limits"_a, "curvatures"_a, "w"_a, "slope"_a, "aim"_a, "cycles"_a,
-           "Solves for w, in place, from where the rows are and the loss's slope is, to a gap of `aim` of the cost; "
+      .def("fit", &PairSearchOf::fit, "features"_a, "limits"_a, "curvatures"_a, "w"_a, "slope"_a.none(),
+           "aim"_a, "cycles"_a,
+           "Solves for w, in place, from where the rows are, whose slope may be given, to a gap of `aim` of the cost; "
            "returns the bias.")
       .def("sums", &PairSearchOf::sums, "Returns the loss, and the sums of residuals, scores and those of label 1.")
       .def("scores", &PairSearchOf::scores, "Returns the rows' scores, (N,).")
-      .def("residuals", &PairSearchOf::residuals,
-           "Returns (N, 1): f (p - y); or (N, 2), with the same of the last step's probabilities.")
+      .def("travel", &PairSearchOf::travel,
+           "Returns distances of the last step's probabilities, or else of the rows': from the rows' when this was last "
+           "called, and from the rows'; and the sum of their residuals.")
+      .def("residuals", &PairSearchOf::residuals, "found"_a = true,
+           "Returns f (p - y) of the last step's probabilities, if any and `found`, or else of the rows'.")
+      .def("slopes", &PairSearchOf::slopes, "features"_a, "found"_a,
+           "Returns the sums of features over those residuals.")
       .def("divergence", &PairSearchOf::divergence, "kept"_a,
            "Returns the sum of f KL(q || p) for the last step's probabilities, of which q keeps a part; the rest is y.")
       .def("has_found", &PairSearchOf::has_found, "Whether the last step found probabilities.");

@@ -137,7 +137,9 @@ def coordinate_descent(
 class SparseColumns:
     """A copy of sparse rows by columns; `offset` is what features are moved by after `scale`."""
 
-    def __init__(self, X: Stored, scale: Float64, offset: Float64, order: Order = None) -> None: ...
+    def __init__(
+        self, X: Stored, scale: Float64, offset: Float64, order: Order = None, threads: int = 1
+    ) -> None: ...
     def sums(self, features: NDArray[np.int64], factors: Float64, threads: int = 1) -> Float64:
         """Return the sum over rows of factors (N, m) times the features, (m, n)."""
 
@@ -186,11 +188,12 @@ class PairSearch:
 
     def fit(
         self, features: NDArray[np.int64], limits: Float64, curvatures: Float64, w: Float64,
-        slope: Float64, aim: float, cycles: int,
+        slope: Float64 | None, aim: float, cycles: int,
     ) -> float:  # fmt: skip
-        """Solve for w, in place, from where the rows are and the loss's slope is; return the bias.
+        """Solve for w, in place, from where the rows are (their slope is known or None).
 
-        It ends at a gap of `aim` of the cost limits |w| + curvatures w² / 2 and the loss.
+        It ends at a gap of `aim` of the cost limits |w| + curvatures w² / 2 and the loss, and
+        returns the bias.
         """
 
     def sums(self) -> tuple[float, float, float, float]:
@@ -199,8 +202,18 @@ class PairSearch:
     def scores(self) -> Float64:
         """Return the rows' scores, (N,)."""
 
-    def residuals(self) -> Float64:
-        """Return f (p - y), (N, 1); or (N, 2), with the same of the last step's probabilities."""
+    def travel(self) -> tuple[float, float, float]:
+        """Return two distances of the last step's probabilities, or else of the rows' own ones.
+
+        They are the roots of the mean of squares, from the rows' when this was last called, and
+        from the rows'. The third is the sum of their residuals.
+        """
+
+    def residuals(self, found: bool = True) -> Float64:
+        """Return f (p - y), (N,), of the last step's probabilities, or else of the rows'."""
+
+    def slopes(self, features: NDArray[np.int64], found: bool) -> Float64:
+        """Return the sums of features over those residuals."""
 
     def has_found(self) -> bool:
         """Whether the last step found probabilities."""

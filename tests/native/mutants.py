@@ -22,6 +22,7 @@ _LOWER, _UPPER = (
 
 _TABLE = {
     "kernel/jobs.hpp": [
+        ("feature(begin + half) < least", "feature(begin + half) <= least"),
         ("weights[x.row(i)]", "weights[i]"),
         ("order ? order[i] : i", "i"),
     ],
@@ -204,7 +205,6 @@ _TABLE = {
         ("take(c, w[c] * share)", "take(c, w[first] * share)"),
         ("|| !job.grouped[c / job.K]", ""),
         ("sum + job.bias[c])", "sum)"),
-        ("x.feature(begin + half) < feature", "x.feature(begin + half) <= feature"),
         ("scale ? stored * scale[d] : stored", "stored"),
         ("if (c + 24 <= stride) return", "if (c + 24 <= stride)"),
         ("t < job.t; ++t)", "t <= job.t; ++t)"),

@@ -121,6 +121,57 @@ def test_features_that_a_gap_excludes_are_0_at_the_optimum(
     assert max(excluded) > 30
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("is_sparse", [False, True])
+def test_slopes_that_are_not_summed_stay_within_what_is_known_of_them(
+    monkeypatch: pytest.MonkeyPatch, *, is_sparse: bool, weighted: bool
+) -> None:
+    """Along a path to the end, and from it to where other features are steep."""
+    rows = make_rows(6, D=200, K=2, weighted=weighted)
+    rng = np.random.default_rng(1)
+    X = rows.X * (rng.random(rows.X.shape) < 0.2) * rng.geometric(0.1, 200)
+    factors = rng.uniform(0.5, 2.0, 200)
+    rows = replace(rows, X=SparseRows.of(csr_array(X)) if is_sparse else X, penalty_factors=factors)
+    summed, proof_of = [], ProximalSolver._proof_of_pair
+
+    def checked(self: ProximalSolver, pair: _native.PairSearch, *of: Any) -> Any:
+        proof = proof_of(self, pair, *of)
+        q = pair.residuals()
+        steep = np.abs((q - q.sum() * self._fractions) @ X * rows.scale) / factors
+        assert (steep <= proof.steep() * (1.0 + 1e-9)).all()
+        p = 1.0 / (1.0 + np.exp(-pair.scores()))
+        r = self._fractions * (p - self._Y[0])
+        own = np.abs((r - r.sum() * self._fractions) @ X * rows.scale) / factors
+        assert (own <= self._slopes.most() * (1.0 + 1e-9) + 1e-12).all()
+        summed.append(int((self._slopes.state[:-1] < self._slopes.state[-1]).sum()))
+        return proof
+
+    monkeypatch.setattr(ProximalSolver, "_proof_of_pair", checked)
+    solver = ProximalSolver(ENGINE, rows, 2)
+    largest = solver.largest_l1(grouped=False)
+    for part in (1.0, 0.6, 0.5, 0.2, 0.02, 0.5):
+        found = solver.solve(Target(0.0, 1e-6, l1=part * largest))
+        assert found.status == "optimal"
+    assert max(summed) > 150 or not is_sparse
+
+
+@pytest.mark.parametrize("is_sparse", [False, True])
+def test_a_search_goes_on_from_a_state_to_the_same_bits(*, is_sparse: bool) -> None:
+    rows = make_rows(8, D=100, K=2)
+    X = rows.X * (np.random.default_rng(2).random(rows.X.shape) < 0.3)
+    rows = replace(rows, X=SparseRows.of(csr_array(X)) if is_sparse else X)
+    first, then = (ProximalSolver(ENGINE, replace(rows), 2) for _ in range(2))
+    largest = first.largest_l1(grouped=False)
+    for part in (0.9, 0.5, 0.4):
+        first.solve(Target(0.0, 1e-4, l1=part * largest))
+    then.restore(first.state)
+    for part in (0.35, 0.1):
+        a, b = (of.solve(Target(0.0, 1e-4, l1=part * largest)) for of in (first, then))
+        assert np.array_equal(a.W, b.W)
+        assert a.certificate == b.certificate
+        assert np.array_equal(first.state.curvature, then.state.curvature)
+
+
 @pytest.mark.parametrize("seed", [282, 319])
 def test_weights_along_which_the_loss_is_flat_do_not_end_the_search(seed: int) -> None:
     drawn = draw(seed)  # of rows that features separate, where steps of Newton's are thousands
@@ -298,7 +349,13 @@ def test_rows_of_a_pair_lie_under_scores_of_features_as_they_are_stored(dtype: s
     p = 1.0 / (1.0 + np.exp(-s))
     losses = np.logaddexp(0.0, s) - y * s
     assert pair.sums() == pytest.approx((f @ losses, f @ (p - y), f @ s, f @ (y * s)), abs=1e-14)
-    assert pair.residuals() == pytest.approx((f * (p - y))[:, None], abs=1e-15)
+    assert pair.residuals() == pytest.approx(f * (p - y), abs=1e-15)
+    pair.travel()
+    pair.put(s + 0.1)
+    moved = 1.0 / (1.0 + np.exp(-s - 0.1)) - p
+    assert pair.travel() == pytest.approx((np.sqrt(f @ moved**2), 0.0, f @ (p + moved - y)))
+    pair.place(features, w, 0.3)
+    assert pair.slopes(features, found=True) == pytest.approx(C[:, features].T @ (f * (p - y)))
     bias = pair.centre(1e-14, float(f @ y))
     assert abs(pair.sums()[1]) <= 1e-14
     assert pair.scores() == pytest.approx(s + bias - 0.3, abs=1e-13)
@@ -318,8 +375,7 @@ def test_the_search_of_a_pair_ends_where_no_weight_can_lower_the_cost(
     limits, curvatures = np.full(n, 0.05), np.full(n, 2.0 * l2)
     limits[0] = 0.0  # a free feature
     pair.place(features, w, 0.0)
-    slope = C[:, features].T @ pair.residuals()[:, 0]
-    bias = pair.fit(features, limits, curvatures, w, slope, 1e-13, 100)
+    bias = pair.fit(features, limits, curvatures, w, None, 1e-13, 100)
     s = C[:, features] @ w + bias + offsets
     assert pair.scores() == pytest.approx(s, abs=1e-12)
     p = 1.0 / (1.0 + np.exp(-s))
@@ -330,7 +386,7 @@ def test_the_search_of_a_pair_ends_where_no_weight_can_lower_the_cost(
     assert (np.abs(G[~on]) <= limits[~on] + 1e-6).all()
     assert f @ (p - y) == pytest.approx(0.0, abs=1e-7) or not intercept
     # What the last step found has the quadratic's gradient, and is nearly p.
-    q = pair.residuals()[:, 1] / f + y
+    q = pair.residuals() / f + y
     kept = 0.75 * q + 0.25 * y
     wanted = f @ (kept * np.log(kept / p) + (1.0 - kept) * np.log((1.0 - kept) / (1.0 - p)))
     assert pair.divergence(0.75) == pytest.approx(wanted, abs=1e-12)
@@ -342,10 +398,9 @@ def test_the_gradient_of_what_a_step_of_a_pair_found_is_within_the_penalty() -> 
     features = np.arange(3, 40, 4)
     n, w = len(features), np.zeros(len(features))
     pair.place(features, w, 0.0)
-    slope = C[:, features].T @ pair.residuals()[:, 0]
-    pair.fit(features, np.full(n, 0.05), np.zeros(n), w, slope, 0.0, 3)
+    pair.fit(features, np.full(n, 0.05), np.zeros(n), w, None, 0.0, 3)
     assert pair.has_found()
-    of_step = pair.residuals()[:, 1]
+    of_step = pair.residuals()
     assert of_step.sum() == pytest.approx(0.0, abs=1e-7)
     G = C[:, features].T @ of_step
     assert np.abs(G).max() == pytest.approx(0.05, rel=1e-3)

@@ -86,6 +86,13 @@ class Columns(ABC):
         return PairSearch(self._for_pairs(), np.ascontiguousarray(y), *of_rows)
 
     @abstractmethod
+    def pair_sums(self, pair: PairSearch) -> Float64 | None:
+        """Sums of all features over the residuals of a search's rows, and of what it found, (m, D).
+
+        None where fewer features take less time.
+        """
+
+    @abstractmethod
     def _for_pairs(self) -> ArrayColumns | SparseColumns:
         """The columns as that search takes them."""
 
@@ -106,6 +113,61 @@ class Columns(ABC):
 
         `bends` (N,) are the curvatures of the rows; of fresh ones those of last time at k may do.
         """
+
+
+class Slopes:
+    """The loss's slope along each feature when it was last summed, and how far it may be off since.
+
+    Where probabilities move by d, the root of the mean of squares, a slope changes by d times the
+    feature's spread at most (Cauchy and Schwarz). What stays within the penalty whatever it is need
+    not be summed.
+
+    Attributes:
+        values: (D,).
+    """
+
+    def __init__(self, values: Float64, spreads: Float64, factors: Float64 | None) -> None:
+        self.values, self._factors = values, factors
+        self._spreads = np.minimum(spreads, np.finfo(np.float64).max)
+        self._gone, self._exact_at = 0.0, np.zeros(len(values))  # distances
+        self._room = np.empty((2, len(values)))
+
+    @property
+    def are_exact(self) -> bool:
+        """Whether all are as of now."""
+        return bool((self._exact_at == self._gone).all())
+
+    @property
+    def state(self) -> Float64:
+        """What to restore with the values."""
+        return np.append(self._exact_at, self._gone)
+
+    def restore(self, values: Float64, state: Float64) -> None:
+        """Go on from values and a state."""
+        self.values[:], self._exact_at, self._gone = values, state[:-1].copy(), float(state[-1])
+
+    def move(self, distance: float) -> None:
+        """The probabilities have moved so far, at most."""
+        self._gone += distance
+
+    def put(self, which: Any, values: Float64) -> None:
+        """Sums of some features, as of now."""
+        self.values[which], self._exact_at[which] = values, self._gone
+
+    def most(self, further: float = 0.0) -> Float64:
+        """How steep each may be, as it is compared to λ₁, (D,); also after so long a way.
+
+        The next call writes over it.
+        """
+        off, steep = self._room
+        np.subtract(self._gone + further, self._exact_at, out=off)
+        np.abs(self.values, out=steep)
+        if self._factors is not None:
+            steep /= self._factors
+        with np.errstate(over="ignore"):
+            off *= self._spreads
+            steep += off
+        return steep
 
 
 def columns_of(rows: Rows, engine: Engine, fractions: Float64) -> Columns:
@@ -129,6 +191,10 @@ class DenseColumns(Columns):
         scale, offset = np.ascontiguousarray(rows.scale), np.ascontiguousarray(rows.offset)
         self._stored = ArrayColumns(rows.count, wide, scale, offset)
         return self._stored
+
+    def pair_sums(self, pair: PairSearch) -> Float64:
+        factors = [pair.residuals(found=of) for of in (False, True)[: 1 + pair.has_found()]]
+        return self.sums_of_all(np.column_stack(factors))
 
     def hold(self, features: Indices) -> None:
         new = features[~self._held[features]]
@@ -270,7 +336,7 @@ class StoredColumns(Columns):
         stored = X.values, X.indices, X.indptr, X.shape[1]
         # One number of all features is not contiguous.
         scale, offset = np.ascontiguousarray(rows.scale), np.ascontiguousarray(rows.offset)
-        self._stored = SparseColumns(stored, scale, offset, rows.index)
+        self._stored = SparseColumns(stored, scale, offset, rows.index, default_threads())
         self._all = np.arange(X.shape[1])
 
     def take(self, features: Indices) -> None:
@@ -285,6 +351,9 @@ class StoredColumns(Columns):
 
     def _for_pairs(self) -> SparseColumns:
         return self._stored
+
+    def pair_sums(self, pair: PairSearch) -> None:
+        pass
 
     def hold(self, features: Indices) -> None:
         pass

@@ -104,7 +104,7 @@ class Losses:
         return np.asarray(step * min(1.0, FARTHEST / max(float(np.abs(step).max()), TINY)))
 
     def _scaling_shift(self, fit: Fit) -> Float64:
-        g = np.array([-fit.g[0], fit.g[0]]) if self.is_pair else fit.g
+        g = self._of_classes(fit.g)
         step = np.log(self._frequencies / np.maximum(self._frequencies + g, TINY))
         return step[1:] - step[:1] if self.is_pair else step - step.mean()
 
@@ -148,32 +148,38 @@ class Losses:
         )
         return self.gap_of(dual, penalty, W, G, centred)
 
+    def _of_classes(self, g: Float64) -> Float64:
+        return np.array([-g[0], g[0]]) if self.is_pair else g
+
+    def mixed(self, g: Float64) -> float:
+        """The part t of one q for all rows by which residuals of sums g are mixed."""
+        if not self._intercept:
+            return 0.0
+        above = np.maximum(self._of_classes(g), 0.0)
+        return float((above / (self._frequencies + above)).max()) + SPARE
+
     def gap_of(
         self, dual: Dual, penalty: Penalty, W: Float64, G: Float64, centred: Float64 | float
     ) -> Gap:
         """The same of probabilities, by what is known of them."""
-        pi, g, t = self._frequencies, dual.g, 0.0
-        if self.is_pair:
-            g = np.array([-g[0], g[0]])
-        if self._intercept:
-            t = float((np.maximum(g, 0.0) / (pi + np.maximum(g, 0.0))).max()) + SPARE
+        pi, g, t = self._frequencies, self._of_classes(dual.g), self.mixed(dual.g)
         # Features of no weight whose part of G̃ is within the penalty add nothing.
         sizes, limits = penalty.sizes(G), penalty.limits
-        slack = t * float(np.max(penalty.sizes(np.atleast_2d(centred))))
+        slack = t * float(np.max(penalty.sizes(np.atleast_2d(centred)), initial=0.0))
         steep = sizes > limits - slack
         if len(W) == 1:
             felt = np.flatnonzero(steep.reshape(-1) | (W[0] != 0.0))
         else:
             felt = np.flatnonzero((steep if steep.ndim == 1 else steep.any(axis=0)) | W.any(axis=0))
 
-        def mixed(which: Any) -> Float64:
+        def mixture(which: Any) -> Float64:
             added = centred if isinstance(centred, float) else centred[:, which]
             return np.asarray((1.0 - t) * G[:, which] - t * added)
 
         best, kept = nearest_dual(
             penalty.of_features(felt),
             W[:, felt],
-            mixed(felt),
+            mixture(felt),
             lambda kept: (1.0 - t) * dual.divergence(kept),
             whole=dual.found,
         )
@@ -182,7 +188,7 @@ class Losses:
             q = np.maximum(means - g / t, 0.0)
             logs = float(np.sum(q * np.log(np.where(q > 0.0, q, 1.0))) - q @ dual.mean_logs())
             best += t * (kept * max(logs, 0.0) + (1.0 - kept) * dual.loss)
-        return Gap(best, lambda: kept * mixed(slice(None)))
+        return Gap(best, lambda: kept * mixture(slice(None)))
 
     def _divergence(self, fit: Fit, found: Float64 | None, kept: float) -> float:
         """(1/N) Σ KL(ρ p̂ + (1 − ρ) y ‖ p), where p̂ is p if none was found."""

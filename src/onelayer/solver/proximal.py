@@ -22,7 +22,10 @@ says how far p̃ is from the best one, and |G*| < λ₁ follows where
 
     |G̃_kd| + ‖x_d − x̄_d‖ √(gap / 2) < λ₁        grouped: ‖G̃_:d‖ + ‖x_d − x̄_d‖ √gap < λ₁
 
-with ‖·‖² the mean over the rows. In the working set one class after another takes a step of
+with ‖·‖² the mean over the rows. By the same inequality of Cauchy and Schwarz a pass of two classes
+over sparse rows sums only features whose slope may have come up to λ₁ since it was last summed: if
+the probabilities have moved by d, the root of the mean of squares, it has changed by no more than
+‖x_d − x̄_d‖ d. In the working set one class after another takes a step of
 Newton's method, the bias with it, by coordinate descent in the kernel. What all classes share
 changes no probability, so each feature's weights are moved to where their penalty is least. Grouped
 classes take their steps together, by one Hessian that bounds theirs. Where that is slow, steps are
@@ -63,7 +66,7 @@ from onelayer.model.certificate import Certificate
 from onelayer.objective.loss import sigmoid
 from onelayer.objective.penalty import Penalty
 from onelayer.solver.certificate import ROUNDING, TINY, Certified, RowSums, of_classes
-from onelayer.solver.columns import columns_of, each
+from onelayer.solver.columns import Slopes, columns_of, each
 from onelayer.solver.free import fit_free, free_features, read_columns
 from onelayer.solver.linalg import inner, norm, one_blas_thread
 from onelayer.solver.losses import BIAS_RESIDUAL, Dual, Fit, Gap, Losses, nearest_dual, softplus
@@ -97,6 +100,9 @@ MAX_CYCLES, MAX_STALLED = 200, 3
 EXACT, NEAR = (1e-5, 100), 0.95
 ROUGH_STEP = (1e-3, 30)  # where a step is one of many classes, or by a bound
 
+# How much below λ₁ a slope must be that is not summed, for the rounding of what bounds it.
+EDGE = 1e-9
+
 # A step that goes further is not looked at where the loss after it is so many times the cost.
 WORSE = 2.0
 
@@ -107,7 +113,7 @@ class Proof(NamedTuple):
     cost: float
     gap: float
     slope: Float64  # the loss's gradient, (m, D)
-    dual: Callable[[], Float64]  # G̃, (m, D)
+    steep: Callable[[], Float64]  # how steep G̃ is at most, as it is compared to λ₁, (D,)
     residual: float  # largest |∂J/∂b|
     steepness: float  # norm of the smallest subgradient
 
@@ -207,10 +213,20 @@ class ProximalSolver:
             given = np.asarray(self._offsets)
             offsets = np.ascontiguousarray(given[0]) if given.ndim else None
             self._pair = self._columns.pair_search(self._Y[0], offsets)
-        if self._free is not None or of.row_offsets is not None:
+        if self._pair is not None:
+            self._slopes = Slopes(self._slope[0], self._spreads, f)
+            self._steepest_cold = float(self._slopes.most().max())
+            self._pair.put(np.broadcast_to(self._b[0] + given.reshape(-1), rows.count).copy())
+            if given.ndim:
+                self._b = self._b + self._pair.centre(BIAS_RESIDUAL, float(self._frequencies[1]))
+                cold = self._columns.pair_sums(self._pair)
+                of_all = self._pair.slopes(np.arange(D), found=False) if cold is None else cold[0]
+                self._slopes.put(..., of_all)
+            self._pair.travel()
+        elif self._free is not None or of.row_offsets is not None:
             start = np.broadcast_to(self._b[:, None] + self._offsets, self._Y.shape)
             self._proof(self._penalty(Target(0.0, l1=1.0)), start)
-        self._cold_slope = self._slope  # where no weight is penalised
+        self._cold_slope = self._slope.copy()  # where no weight is penalised
 
     def _of_pair(self, of: Float64) -> Float64:
         """Rows of the classes as rows of weights: of two classes their difference."""
@@ -236,8 +252,9 @@ class ProximalSolver:
         at, slope = (
             self._of_classes(np.column_stack([of, self._b])) for of in (self._W, self._slope)
         )
+        known = None if self._pair is None else self._slopes.state
         l1 = self._last_l1
-        return SolverState(at, slope, (), "float64", l1, newton=False, curvature=None, steps=0)
+        return SolverState(at, slope, (), "float64", l1, newton=False, curvature=known, steps=0)
 
     def restore(self, state: SolverState) -> None:
         """Go on from a state of a solver of the same rows."""
@@ -246,7 +263,13 @@ class ProximalSolver:
             at, slope = at[1:] - at[:1], slope[1:] - slope[:1]
         self._W, self._b = at[:, :-1].copy(), at[:, -1].copy()
         self._support = np.flatnonzero(self._W.any(axis=0))
-        self._slope, self._last_l1, self._placed = slope[:, :-1].copy(), state.l2, False
+        self._last_l1, self._placed = state.l2, False
+        if self._pair is None:
+            self._slope = slope[:, :-1].copy()
+        elif state.curvature is not None:
+            self._slopes.restore(slope[0, :-1], state.curvature)
+            self._place(self._pair)
+            self._pair.travel()
 
     @property
     def moved(self) -> Float64:
@@ -357,7 +380,7 @@ class ProximalSolver:
             least = min(least, proof.gap)
             relative = proof.gap / proof.cost
             aim = max(INSIDE * target.tol, ROUGH * relative) if len(new) else 0.1 * aim
-            chosen = np.union1d(chosen, new)
+            chosen = merged(chosen, new)
 
     def _first_set(self, penalty: Penalty) -> tuple[Indices, bool]:
         """Features that count now, and those that the strong rule keeps, or the steepest of them.
@@ -373,12 +396,11 @@ class ProximalSolver:
         elif self._is_pair and penalty.grouped:
             before *= math.sqrt(0.5)
         most = max(FEWEST, 2 * len(counts))
-        strong = np.flatnonzero(steep > 2.0 * penalty.l1 - before)
-        found = np.setdiff1d(strong, counts, assume_unique=True)
+        strong = steep > 2.0 * penalty.l1 - before
+        strong[counts] = False
+        found = np.flatnonzero(strong)
         complete = before > penalty.l1 and (len(found) <= most or before < 2.0 * penalty.l1)
-        if len(found) > most:
-            found = found[np.argpartition(-steep[found], most)[:most]]
-        return np.union1d(counts, found), complete
+        return merged(counts, steepest(found, steep, most)), complete
 
     @staticmethod
     def _steepness(penalty: Penalty, G: Float64) -> Float64:
@@ -392,8 +414,8 @@ class ProximalSolver:
     def _may_count(self, penalty: Penalty, proof: Proof) -> NDArray[np.bool_]:
         """Features that the gap does not prove to be 0 at the optimum."""
         radius = math.sqrt(proof.gap if penalty.grouped and not self._is_pair else proof.gap / 2.0)
-        steep = self._steepness(penalty, proof.dual())
-        return np.asarray(steep + radius * self._spreads >= penalty.l1) | self._W.any(axis=0)
+        steep = proof.steep() + radius * self._spreads
+        return np.asarray(steep >= penalty.l1) | self._W.any(axis=0)
 
     def _missing(
         self, penalty: Penalty, proof: Proof, chosen: Indices, alive: NDArray[np.bool_]
@@ -402,10 +424,7 @@ class ProximalSolver:
         steep, out = self._steepness(penalty, proof.slope), alive.copy()
         out[chosen] = False
         found = np.flatnonzero(out & (steep > penalty.l1))
-        most = max(FEWEST, 2 * int(self._W.any(axis=0).sum()))
-        if len(found) > most:
-            found = found[np.argpartition(-steep[found], most)[:most]]
-        return found
+        return steepest(found, steep, max(FEWEST, 2 * len(self._support)))
 
     def _fit(self, chosen: Indices, penalty: Penalty, aim: float) -> None:
         """Solve for the weights of these features, to this relative gap."""
@@ -457,10 +476,12 @@ class ProximalSolver:
     def _fit_pair(self, pair: PairSearch, chosen: Indices, penalty: Penalty, aim: float) -> None:
         """The same by the kernel's search."""
         self._columns.hold(chosen)
+        is_known = self._placed and self._slopes.are_exact
         if not self._placed:
             self._place(pair)
-        w, slope, n = self._W[0, chosen], self._slope[0, chosen], len(chosen)
+        w, n = self._W[0, chosen], len(chosen)
         limits, curvatures = each(penalty.limits, n), each(penalty.curvatures, n)
+        slope = self._slope[0, chosen] if is_known else None
         self._b = np.array([pair.fit(chosen, limits, curvatures, w, slope, aim, MAX_CYCLES)])
         self._set_weights(chosen, w[None])
 
@@ -638,33 +659,53 @@ class ProximalSolver:
         self._passes += 1
         bias = pair.centre(least, float(self._frequencies[1]))
         self._b = np.array([bias]) if self._placed else self._b + bias
-        (loss, g, of_scores, of_own), factors = pair.sums(), pair.residuals()
-        if pair.has_found():
+        (loss, g, of_scores, of_own), (far, back, lack) = pair.sums(), pair.travel()
+        lacks, slopes, found = np.array([lack]), self._slopes, pair.has_found()
+        slack = self._losses.mixed(lacks) * self._steepest_cold
+        slopes.move(far)
+        if (sums := self._columns.pair_sums(pair)) is not None:
+            slopes.put(..., sums[-1])
+        # Features that stay within the penalty, whatever their slope is, add nothing to the gap.
+        near = ~(slopes.most() <= (penalty.l1 - slack) * (1.0 - EDGE))
+        near[self._support] = True
+        places = np.flatnonzero(near)
+        if sums is None:
+            slopes.put(places, pair.slopes(places, found=True))
+        W, G, own = self._W[:, places], slopes.values[None, places], penalty.of_features(places)
+        if found:
             logs = -loss - np.array([of_own, of_own - of_scores])
-            lacks = factors[:, 1].sum(keepdims=True)
             of_step = Dual(True, lacks, lambda kept: max(pair.divergence(kept), 0.0), loss,
                            lambda: logs)  # fmt: skip
-            sums = self._columns.sums_of_all(factors)
-            gap = self._losses.gap_of(of_step, penalty, self._W, sums[1:], self._centred)
+            gap = self._losses.gap_of(of_step, own, W, G, self._centred[:, places])
         else:
             fit = self._losses.of(pair.scores()[None])
-            known = not len(self._support) and self._is_cold(fit)
-            sums = -self._centred if known else self._columns.sums_of_all(factors)
-            gap = self._losses.gap(None, penalty, self._W, fit, sums, self._centred)
-        self._slope = sums[:1]
-        return self._proven(penalty, gap, loss, np.array([g]))
+            gap = self._losses.gap(None, own, W, fit, G, self._centred[:, places])
+        steep = self._steepness(own, G) + back * self._spreads[places]
+        felt = places[(W[0] != 0.0) | ~(steep <= penalty.l1)]
+        slopes.move(back)  # from what was found to the rows' own probabilities
+        if sums is not None:
+            slopes.put(..., sums[0])
+        elif found:
+            slopes.put(felt, pair.slopes(felt, found=False))
+        proof = self._proven(penalty, gap, loss, np.array([g]), felt)
+        return proof._replace(steep=lambda: slopes.most(back) + slack)
 
-    def _proven(self, penalty: Penalty, gap: Gap, loss: float, g: Float64) -> Proof:
-        """The proof by this gap; the slope is found."""
+    def _proven(
+        self, penalty: Penalty, gap: Gap, loss: float, g: Float64, felt: Indices | None = None
+    ) -> Proof:
+        """The proof by this gap; the slope is found, and outside of `felt` within the penalty."""
         slope = self._slope
-        # The smallest subgradient is 0 where weights are 0 and not steep.
-        steep = np.flatnonzero(self._steepness(penalty, slope) > penalty.l1)
-        felt = np.union1d(self._support, steep)
-        W, penalty = self._W[:, felt], penalty.of_features(felt)
-        cost = loss + penalty.value(W)
-        smallest = penalty.smallest_subgradient(W, slope[:, felt] + penalty.gradient(W))
+        if felt is None:
+            # The smallest subgradient is 0 where weights are 0 and not steep.
+            steep = np.flatnonzero(self._steepness(penalty, slope) > penalty.l1)
+            felt = np.union1d(self._support, steep)
+        W, own = self._W[:, felt], penalty.of_features(felt)
+        cost = loss + own.value(W)
+        smallest = own.smallest_subgradient(W, slope[:, felt] + own.gradient(W))
         residual = float(np.abs(g).max()) if self._rows.intercept else 0.0
-        return Proof(cost, min(gap.size, cost), slope, gap.dual, residual, norm(smallest))
+        size = min(gap.size, cost)
+        return Proof(cost, size, slope, lambda: self._steepness(penalty, gap.dual()), residual,
+                     norm(smallest))  # fmt: skip
 
     def _proof_with_free(self, penalty: Penalty, S: Float64, columns: Float64) -> Proof:
         """The same of the best weights that are not penalised, which are found with the bias."""
@@ -689,7 +730,8 @@ class ProximalSolver:
         residual = float(np.abs(fit.g).max()) if self._rows.intercept else 0.0
         # What is not feasible excludes no feature.
         dual = kept * dual if math.isfinite(gap) else np.full_like(dual, math.inf)
-        return Proof(cost, min(gap, cost), slope, lambda: dual, residual, norm(smallest))
+        steep = self._steepness(penalty, dual)
+        return Proof(cost, min(gap, cost), slope, lambda: steep, residual, norm(smallest))
 
     def _lowered_by_free(self, penalty: Penalty, fit: Fit, G: Float64) -> float:
         assert self._free is not None  # noqa: S101  # it is asked for where some are
@@ -731,6 +773,18 @@ class ProximalSolvers:
     def of_part(self, kept: Rows, held_out: Rows) -> tuple[ProximalSolver, Rows]:
         """The solver of a part of the rows, and another part as its solutions score it."""
         return ProximalSolver(self._engine, kept, self._classes), held_out
+
+
+def merged(a: Indices, b: Indices) -> Indices:
+    """Places that are in one of two sets, ascending."""
+    return np.sort(np.concatenate([a, b]))
+
+
+def steepest(found: Indices, steep: Float64, most: int) -> Indices:
+    """Of features that were found the steepest, so many at most."""
+    if len(found) > most:
+        found = found[np.argpartition(-steep[found], most)[:most]]
+    return found
 
 
 def _without_constant(rows: Rows) -> Rows:
