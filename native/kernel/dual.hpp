@@ -21,6 +21,7 @@ struct DualSweepJob {
   const double* fractions = nullptr;  // (N,)
   const double* squares = nullptr;    // (N,), ||x - m||^2
   const double* along = nullptr;      // (N,), m'x, or null
+  const double* own_squares = nullptr;  // (N,), of what a row has where no other has, which is not in x, or null
   const double* b = nullptr;          // (K,)
   T* V = nullptr;                     // [feature][class], padded to the stride
   T* r = nullptr;                     // (N, K)

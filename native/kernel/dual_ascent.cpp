@@ -41,20 +41,20 @@ SparseProductJob<T> product_job(const Pass& pass, Index first, Index last, const
 template <class T>
 template <class Work>
 void DualAscent<T>::by_features(const double* factors, Index stride, const Work& work) const {
-  const Index D = pass_.shape.D, N = pass_.shape.N, size = max(1, kBlockEntries / stride), blocks = ceil_div(D, size);
-  const std::vector<Index> bounds = feature_bounds(pass_);
-  run_threads(pass_.threads, [&](int thread) {
+  const Index D = pass().shape.D, N = pass().shape.N, size = max(1, kBlockEntries / stride), blocks = ceil_div(D, size);
+  const std::vector<Index> bounds = feature_bounds(pass());
+  run_threads(pass().threads, [&](int thread) {
     const auto t = static_cast<std::size_t>(thread);
-    const Index first = bounds[t] / size, stop = thread + 1 == pass_.threads ? blocks : bounds[t + 1] / size;
+    const Index first = bounds[t] / size, stop = thread + 1 == pass().threads ? blocks : bounds[t + 1] / size;
     if (first == stop) return;
     Buffer<double> sums(size * stride);
     std::vector<Index> next(static_cast<std::size_t>(N));
     for (Index n = 0; n < N; ++n)
-      next[static_cast<std::size_t>(n)] = first_of(pass_.rows.x, pass_.rows.x.row(n), first * size);
+      next[static_cast<std::size_t>(n)] = first_of(pass().rows.x, pass().rows.x.row(n), first * size);
     for (Index block = first; block < stop; ++block) {
       const Index begin = block * size, end = min(begin + size, D);
       std::fill_n(sums.data(), (end - begin) * stride, 0.0);
-      kernels<double>().sparse_block({pass_.rows.x, N, begin, end, factors, next.data(), sums.data(), stride});
+      kernels<double>().sparse_block({pass().rows.x, N, begin, end, factors, next.data(), sums.data(), stride});
       work(block, begin, end, sums.data());
     }
   });
@@ -63,8 +63,8 @@ void DualAscent<T>::by_features(const double* factors, Index stride, const Work&
 template <class T>
 template <class Work>
 void DualAscent<T>::by_rows(const Work& work) const {
-  const Index N = pass_.shape.N, size = rows_of_block(), blocks = ceil_div(N, size);
-  const int used = static_cast<int>(max(1, min(pass_.threads, N / 1024)));
+  const Index N = pass().shape.N, size = rows_of_block(), blocks = ceil_div(N, size);
+  const int used = static_cast<int>(max(1, min(pass().threads, N / 1024)));
   run_threads(used, [&](int thread) {
     for (Index block = part_begin(blocks, used, thread); block < part_begin(blocks, used, thread + 1); ++block)
       work(block * size, min(block * size + size, N), static_cast<std::size_t>(block));
@@ -73,34 +73,26 @@ void DualAscent<T>::by_rows(const Work& work) const {
 
 template <class T>
 DualAscent<T>::DualAscent(const Pass& pass, const double* fractions, double l2, bool intercept)
-    : pass_(pass),
+    : rows_(pass),
       fractions_(fractions),
       l2_(l2),
       intercept_(intercept),
       stride_(dual_stride(pass.shape.K)),
-      squares_(static_cast<std::size_t>(pass.shape.N)),
       shift_(static_cast<std::size_t>(pass.shape.K)),
-      at_mean_(shift_.size()),
-      V_(pass.shape.D * stride_),
-      r_(std::make_unique<Buffer<T>>(pass.shape.N * pass.shape.K)) {
-  const StoredMatrix& x = pass_.rows.x;
-  const double* const scale = pass_.rows.scale;
-  by_rows([&](Index first, Index last, std::size_t) {
-    for (Index n = first; n < last; ++n) {
-      double square = 0;
-      with_values(x, [&](const auto* values) {
-        for (Index j = x.indptr[x.row(n)]; j < x.indptr[x.row(n) + 1]; ++j) {
-          const double stored = static_cast<double>(values[j]), value = scale ? stored * scale[x.feature(j)] : stored;
-          square += value * value;
-        }
-      });
-      squares_[static_cast<std::size_t>(n)] = square;
-    }
-  });
+      at_mean_(shift_.size()) {}
+
+template <class T>
+void DualAscent<T>::prepare() {
+  rows_.make();
+  const Index N = pass().shape.N, D = pass().shape.D;
+  const double* const own = rows_.own_squares();
+  V_ = std::make_unique<Buffer<T>>(D * stride_);
+  r_ = std::make_unique<Buffer<T>>(N * pass().shape.K);
+  squares_.assign(rows_.squares(), rows_.squares() + N);
   for (std::size_t n = 0; n < squares_.size(); ++n) mean_length_ += fractions_[n] * squares_[n];
   if (!intercept_) return;
-  const Index D = pass_.shape.D;
-  mean_ = std::make_unique<Buffer<double>>(D, Uninitialized{});
+  const double* const scale = pass().rows.scale;
+  mean_ = std::make_unique<Buffer<double>>(D);
   double* const mean = mean_->data();
   by_features(fractions_, 1, [&](Index, Index begin, Index end, const double* sums) {
     for (Index d = begin; d < end; ++d) mean[d] = scale ? scale[d] * sums[d - begin] : sums[d - begin];
@@ -108,30 +100,36 @@ DualAscent<T>::DualAscent(const Pass& pass, const double* fractions, double l2, 
   for (Index d = 0; d < D; ++d) mean_square_ += mean[d] * mean[d];
   along_.resize(squares_.size());
   by_rows([&](Index first, Index last, std::size_t) {
-    kernels<double>().sparse_products(product_job<double>(pass_, first, last, mean, 1, 1, along_.data()));
+    kernels<double>().sparse_products(product_job<double>(pass(), first, last, mean, 1, 1, along_.data()));
   });
+  for (std::size_t n = 0; own && n < squares_.size(); ++n) {
+    along_[n] += fractions_[n] * own[n];
+    mean_square_ += fractions_[n] * fractions_[n] * own[n];
+  }
   for (std::size_t n = 0; n < squares_.size(); ++n)
     squares_[n] = std::fmax(squares_[n] - 2 * along_[n] + mean_square_, 0.0);
 }
 
 template <class T>
 DualSweep DualAscent<T>::sweep(const double* b) {
-  const Index K = pass_.shape.K;
+  if (!V_) prepare();
+  const Index K = pass().shape.K;
   DualSweep found{std::vector<double>(static_cast<std::size_t>(K * K))};
   DualSweepJob<T> job;
-  job.x = pass_.rows.x;
-  job.y = pass_.rows.y;
-  job.N = pass_.shape.N;
+  job.x = pass().rows.x;
+  job.y = pass().rows.y;
+  job.N = pass().shape.N;
   job.K = K;
   job.stride = stride_;
   job.l2 = l2_;
   job.mean_square = mean_square_;
-  job.scale = pass_.rows.scale;
+  job.scale = pass().rows.scale;
   job.fractions = fractions_;
   job.squares = squares_.data();
   job.along = intercept_ ? along_.data() : nullptr;
+  job.own_squares = rows_.own_squares();
   job.b = b;
-  job.V = V_.data();
+  job.V = V_->data();
   job.r = r_->data();
   job.shift = shift_.data();
   job.at_mean = at_mean_.data();
@@ -144,44 +142,95 @@ DualSweep DualAscent<T>::sweep(const double* b) {
 
 template <class T>
 double DualAscent<T>::squared_norm() const {
-  const T* const V = V_.data();
+  const T* const V = V_->data();
+  const double* const own = rows_.own_squares();
+  const Index K = pass().shape.K;
   double sums[8] = {};
-  for (Index i = 0; i < pass_.shape.D * stride_; ++i) sums[i % 8] += static_cast<double>(V[i]) * static_cast<double>(V[i]);
+  for (Index i = 0; i < pass().shape.D * stride_; ++i) sums[i % 8] += static_cast<double>(V[i]) * static_cast<double>(V[i]);
+  for (Index n = 0; own && n < pass().shape.N; ++n)
+    for (Index c = 0; c < columns(); ++c) {
+      const double factor = -0.5 * fractions_[n] * static_cast<double>((*r_)[n * K + first_class() + c]) / l2_;
+      sums[n % 8] += factor * factor * own[n];
+    }
   double total = 0;
   for (double sum : sums) total += sum;
-  return stride_ < pass_.shape.K ? 2 * total : total;
+  return stride_ < K ? 2 * total : total;
 }
 
 template <class T>
-void DualAscent<T>::finish() {
+void DualAscent<T>::finish(T* W) {
+  if (!V_) prepare();
+  const Index D = rows_.features(), from = first_class();
+  if (rows_.own_squares()) finish_own(W);
   r_.reset();
-  if (!mean_) return;
-  const double* const shift = shift_.data() + (stride_ < pass_.shape.K ? 1 : 0);
-  const Index columns = min(stride_, pass_.shape.K);
-  split(pass_.threads, pass_.shape.D, [&](Index begin, Index end) {
-    for (Index d = begin; d < end; ++d)
-      for (Index c = 0; c < columns; ++c) {
-        T& w = V_[d * stride_ + c];
-        w = static_cast<T>(static_cast<double>(w) - shift[c] * mean_->data()[d]);
+  rows_.by_features([&](const Index* features, Index count, Index first) {
+    for (Index c = 0; c < columns(); ++c) {
+      T *const of_class = W + (from + c) * D, *const V = V_->data() + first * stride_ + c;
+      const double shift = shift_[static_cast<std::size_t>(from + c)];
+      for (Index i = 0; i < count; ++i) {
+        T& w = V[i * stride_];
+        if (mean_) w = static_cast<T>(static_cast<double>(w) - shift * (*mean_)[first + i]);
+        of_class[features[i]] = w;
       }
+    }
   });
   mean_.reset();
+  if (from) split(pass().threads, D, [&](Index begin, Index end) {
+    for (Index d = begin; d < end; ++d) W[d] = T(0) - W[D + d];
+  });
+}
+
+template <class T>
+void DualAscent<T>::finish_own(T* W) {
+  const Index N = pass().shape.N, K = pass().shape.K, D = rows_.features(), from = first_class();
+  own_factors_ = std::make_unique<Buffer<double>>(N * stride_);
+  own_errors_ = std::make_unique<Buffer<double>>(N * stride_);
+  std::vector<double> parts(static_cast<std::size_t>(kRowBlocks));
+  by_rows([&](Index first, Index last, std::size_t block) {
+    OwnValues own;
+    for (Index n = first; n < last; ++n) {
+      rows_.read_own(n, own);
+      for (Index c = 0; c < columns(); ++c) {
+        const double step = -0.5 * fractions_[n] * static_cast<double>((*r_)[n * K + from + c]) / l2_;
+        const double factor = intercept_ ? step - shift_[static_cast<std::size_t>(from + c)] * fractions_[n] : step;
+        T* const of_class = W + (from + c) * D;
+        for (Index i = 0; i < own.count; ++i) __builtin_prefetch(of_class + own.features[static_cast<std::size_t>(i)], 1, 3);
+        double errors = 0, squares = 0;
+        for (Index i = 0; i < own.count; ++i) {
+          const auto at = static_cast<std::size_t>(i);
+          const double value = own.values[at], exact = factor * value;
+          const T w = static_cast<T>(exact);
+          const double error = static_cast<double>(w) - exact;
+          of_class[own.features[at]] = w;
+          errors += error * value;
+          squares += error * error;
+        }
+        (*own_factors_)[n * stride_ + c] = factor;
+        (*own_errors_)[n * stride_ + c] = errors;
+        parts[block] += squares;
+      }
+    }
+  });
+  for (double part : parts) own_error_squares_ += part;
 }
 
 template <class T>
 void DualAscent<T>::score() {
-  scores_ = std::make_unique<Buffer<double>>(pass_.shape.N * stride_);
+  const double* const own = rows_.own_squares();
+  scores_ = std::make_unique<Buffer<double>>(pass().shape.N * stride_);
   by_rows([&](Index first, Index last, std::size_t) {
-    kernels<T>().sparse_products(
-        product_job<T>(pass_, first, last, V_.data(), stride_, min(stride_, pass_.shape.K), scores_->data()));
+    kernels<T>().sparse_products(product_job<T>(pass(), first, last, V_->data(), stride_, columns(), scores_->data()));
+    for (Index n = first; own && n < last; ++n)
+      for (Index i = n * stride_; i < n * stride_ + columns(); ++i)
+        (*scores_)[i] += (*own_factors_)[i] * own[n] + (*own_errors_)[i];
   });
 }
 
 // The scores of a row at a bias, (K,), in s.
 template <class T>
 double* DualAscent<T>::class_scores(Index n, const double* b, double* s) const {
-  const Index K = pass_.shape.K;
-  std::copy_n(scores_->data() + n * stride_, min(stride_, K), s);
+  const Index K = pass().shape.K;
+  std::copy_n(scores_->data() + n * stride_, columns(), s);
   if (stride_ < K) mirror(s);
   for (Index k = 0; k < K; ++k) s[k] += b[k];
   return s;
@@ -190,7 +239,7 @@ double* DualAscent<T>::class_scores(Index n, const double* b, double* s) const {
 template <class T>
 ClassMoments DualAscent<T>::moments(const double* b) {
   if (!scores_) score();
-  const Index K = pass_.shape.K;
+  const Index K = pass().shape.K;
   const auto classes = static_cast<std::size_t>(K), pairs = static_cast<std::size_t>(K * K);
   const ClassMoments none{0, std::vector<double>(classes), std::vector<double>(pairs), std::vector<double>(pairs)};
   std::vector<ClassMoments> parts(static_cast<std::size_t>(kRowBlocks), none);
@@ -199,7 +248,7 @@ ClassMoments DualAscent<T>::moments(const double* b) {
     std::vector<double> p(classes), s(classes);
     for (Index n = first; n < last; ++n) {
       const double f = fractions_[n];
-      const Index label = pass_.rows.label(n);
+      const Index label = pass().rows.label(n);
       class_scores(n, b, s.data());
       std::copy(s.begin(), s.end(), p.begin());
       const double log_sum = softmax(p.data(), K);
@@ -231,23 +280,32 @@ ClassMoments DualAscent<T>::moments(const double* b) {
 template <class T>
 DualSlope DualAscent<T>::slope(const double* b) {
   if (!scores_) score();
-  const Index K = pass_.shape.K, columns = min(stride_, K), from = K - columns, D = pass_.shape.D;
-  by_rows([&](Index first, Index last, std::size_t) {
+  const Index K = pass().shape.K, from = first_class(), D = pass().shape.D;
+  const double bend = 2 * l2_;
+  const double* const own = rows_.own_squares();
+  std::vector<DualSlope> of_rows(static_cast<std::size_t>(kRowBlocks));
+  by_rows([&](Index first, Index last, std::size_t block) {
     std::vector<double> p(static_cast<std::size_t>(K));
     for (Index n = first; n < last; ++n) {
       softmax(class_scores(n, b, p.data()), K);
-      p[static_cast<std::size_t>(pass_.rows.label(n))] -= 1;
-      double* const residuals = scores_->data() + n * stride_;
-      for (Index c = 0; c < columns; ++c) residuals[c] = fractions_[n] * p[static_cast<std::size_t>(from + c)];
+      p[static_cast<std::size_t>(pass().rows.label(n))] -= 1;
+      for (Index c = 0; c < columns(); ++c) {
+        const Index i = n * stride_ + c;
+        const double residual = (*scores_)[i] = fractions_[n] * p[static_cast<std::size_t>(from + c)];
+        if (!own) continue;
+        // Where W is the factor times a value of the row, and an error.
+        const double factor = (*own_factors_)[i], error = (*own_errors_)[i], left = residual + bend * factor;
+        of_rows[block].gradient += left * (left * own[n] + 2 * bend * error);
+        of_rows[block].weights += factor * (factor * own[n] + 2 * error);
+      }
     }
   });
-  const double bend = 2 * l2_;
-  const double* const scale = pass_.rows.scale;
+  const double* const scale = pass().rows.scale;
   const Index size = max(1, kBlockEntries / stride_);
   std::vector<DualSlope> parts(static_cast<std::size_t>(ceil_div(D, size)));
   by_features(scores_->data(), stride_, [&](Index block, Index begin, Index end, const double* sums) {
     double gradient[8] = {}, weights[8] = {};
-    const T* const W = V_.data() + begin * stride_;
+    const T* const W = V_->data() + begin * stride_;
     for (Index i = 0; i < (end - begin) * stride_; ++i) {
       const double w = static_cast<double>(W[i]), g = (scale ? scale[begin + i / stride_] * sums[i] : sums[i]) + bend * w;
       gradient[i % 8] += g * g;
@@ -257,22 +315,11 @@ DualSlope DualAscent<T>::slope(const double* b) {
     for (int i = 0; i < 8; ++i) part.gradient += gradient[i], part.weights += weights[i];
   });
   scores_.reset();
-  DualSlope found;
+  DualSlope found{bend * bend * own_error_squares_, own_error_squares_};
+  for (const DualSlope& part : of_rows) found.gradient += part.gradient, found.weights += part.weights;
   for (const DualSlope& part : parts) found.gradient += part.gradient, found.weights += part.weights;
-  const double copies = stride_ < K ? 2 : 1;
-  return {copies * found.gradient, copies * found.weights};
-}
-
-template <class T>
-void DualAscent<T>::weights(T* W) const {
-  const Index K = pass_.shape.K, D = pass_.shape.D;
-  const T* const V = V_.data();
-  split(pass_.threads, D, [&](Index begin, Index end) {
-    if (stride_ < K)
-      for (Index d = begin; d < end; ++d) W[D + d] = V[d], W[d] = T(0) - V[d];
-    else
-      for_blocks(begin, end, K, [&](Index d, Index k) { W[k * D + d] = V[d * stride_ + k]; });
-  });
+  const double copies = from ? 2 : 1;
+  return {copies * std::fmax(found.gradient, 0.0), copies * found.weights};
 }
 
 template class DualAscent<float>;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <limits>
@@ -34,6 +35,16 @@ struct FreeMemory {
 #endif
 };
 
+// Of the whole huge pages of large memory; those that were touched before stay as they are.
+inline void ask_for_huge_pages([[maybe_unused]] void* memory, [[maybe_unused]] std::size_t bytes) {
+#if defined(__linux__)
+  constexpr std::uintptr_t huge = 2u << 20;
+  const auto begin = (reinterpret_cast<std::uintptr_t>(memory) + huge - 1) / huge * huge;
+  const auto end = (reinterpret_cast<std::uintptr_t>(memory) + bytes) / huge * huge;
+  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+#endif
+}
+
 // For memory that is written before it is read.
 struct Uninitialized {};
 
@@ -51,9 +62,7 @@ class Buffer {
     const std::size_t rounded = (bytes + alignment - 1) / alignment * alignment;
     memory_.reset(static_cast<T*>(allocate(alignment, rounded)));
     if (!memory_) throw std::bad_alloc();
-#if defined(__linux__)
-    if (alignment == huge) madvise(memory_.get(), rounded, MADV_HUGEPAGE);
-#endif
+    ask_for_huge_pages(memory_.get(), rounded);
   }
   T* data() { return memory_.get(); }
   const T* data() const { return memory_.get(); }

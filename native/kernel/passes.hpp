@@ -66,21 +66,8 @@ struct ClassSumsRequest : Pass {
 };
 
 // What is known of sparse rows without a model: the least and the largest value of each feature, 0 where a row stores
-// none, (D,), zeroed, in the type of the values; or which features are stored, ascending.
+// none, (D,), zeroed, in the type of the values.
 template <class S> void sparse_ranges(const Pass& pass, S* low, S* high);
-class StoredFeatures {
- public:
-  explicit StoredFeatures(const Pass& pass);
-  Index count() const { return count_; }
-  void list(Index* features) const;             // (count,)
-  void number(std::int32_t* indices) const;     // of each stored value, its feature's place in the list
-
- private:
-  StoredMatrix x_;
-  std::vector<std::uint64_t> stored_;  // a bit for each feature
-  std::vector<std::int32_t> before_;   // how many are stored before those of a word
-  Index count_ = 0;
-};
 
 // 64 bits of the values of each row.
 void fingerprints(const Kernels<float>& kernels, const Pass& pass, std::uint64_t* found);

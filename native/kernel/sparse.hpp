@@ -57,6 +57,17 @@ ONELAYER_INLINE void for_columns(Index stride, const Work& work) {
 template <int L, int M, class T, class S, class V>
 ONELAYER_INLINE void add_weights(V (&sums)[M], const StoredMatrix& x, const S* values, Index begin, Index end,
                                  Index last, const T* weights, Index stride, const double* scale) {
+  if constexpr (L == 1 && M == 1) {  // a vector of one would be kept in memory
+    double sum = sums[0][0];
+    for (Index j = begin; j < end; ++j) {
+      if (last) fetch<sizeof(T), 0>(weights + x.feature(min(j + kFetchAhead, last)) * stride);
+      const Index d = x.feature(j);
+      const double stored = static_cast<double>(values[j]), value = scale ? stored * scale[d] : stored;
+      sum += static_cast<double>(weights[d * stride]) * value;
+    }
+    sums[0][0] = sum;
+    return;
+  }
   for (Index j = begin; j < end; ++j) {
     if (last) fetch<M * L * sizeof(T), 0>(weights + x.feature(min(j + kFetchAhead, last)) * stride);
     const Index d = x.feature(j);

@@ -431,32 +431,6 @@ void sparse_ranges(const Pass& pass, S* low, S* high) {
   }
 }
 
-StoredFeatures::StoredFeatures(const Pass& pass)
-    : x_(pass.rows.x), stored_(static_cast<std::size_t>(pass.shape.D / 64 + 1)), before_(stored_.size()) {
-  for (Index j = x_.indptr[0]; j <= x_.stored_last; ++j) {
-    const auto d = static_cast<std::size_t>(x_.feature(j));
-    stored_[d / 64] |= std::uint64_t{1} << (d % 64);
-  }
-  for (std::size_t word = 0; word < stored_.size(); ++word) {
-    before_[word] = static_cast<std::int32_t>(count_);
-    count_ += std::popcount(stored_[word]);
-  }
-}
-
-void StoredFeatures::list(Index* features) const {
-  for (std::size_t word = 0; word < stored_.size(); ++word)
-    for (std::uint64_t bits = stored_[word]; bits; bits &= bits - 1)
-      *features++ = static_cast<Index>(word) * 64 + std::countr_zero(bits);
-}
-
-void StoredFeatures::number(std::int32_t* indices) const {
-  for (Index j = x_.indptr[0]; j <= x_.stored_last; ++j) {
-    const auto d = static_cast<std::size_t>(x_.feature(j));
-    const std::uint64_t before = stored_[d / 64] & ((std::uint64_t{1} << (d % 64)) - 1);
-    indices[j] = before_[d / 64] + std::popcount(before);
-  }
-}
-
 // The arithmetic of data/fingerprints.py, modulo 2^64.
 inline std::uint64_t mixed(std::uint64_t z) {
   z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;

@@ -141,6 +141,7 @@ class Output {
     for (Index n : shape) count *= shape_[i++] = static_cast<std::size_t>(n);
     memory_.reset(static_cast<T*>(std::calloc(count, sizeof(T))));  // pages are made where they are first written
     if (!memory_) throw std::bad_alloc();
+    ask_for_huge_pages(memory_.get(), count * sizeof(T));
   }
   T* data() { return memory_.get(); }
   nb::object array() {

@@ -143,12 +143,15 @@ nb::tuple sparse_ranges_of(const RowArrays& X) {
 
 std::optional<std::pair<nb::object, nb::object>> stored_features_of(const SparseArrays& X, Index most) {
   const Pass pass = check_sparse_rows(X, 1);
-  const StoredFeatures stored(pass);
+  const StoredMatrix& x = pass.rows.x;
+  const FeatureSet stored = StoredFeatures(x, pass.shape.N, pass.shape.D, 1).any;
   if (stored.count() > most) return std::nullopt;
   Output<Index> features({stored.count()});
   Output<std::int32_t> indices({static_cast<Index>(std::get<1>(X).size())});
-  stored.list(features.data());
-  stored.number(indices.data());
+  for (Index word = 0, at = 0, count = 0; word < stored.words(); ++word, at += count)
+    stored.list(word, features.data() + at, count);
+  for (Index j = x.indptr[0]; j <= x.stored_last; ++j)
+    indices.data()[j] = static_cast<std::int32_t>(stored.place(x.feature(j)));
   return std::pair(features.array(), indices.array());
 }
 
@@ -453,14 +456,28 @@ class DualSolution {
 
   nb::tuple sweep(const ReadArray& b) {
     const double* const at = of_classes(b);
-    return run([at](auto& ascent) { return std::pair(ascent.sweep(at), ascent.squared_norm()); },
+    return run([at](auto& ascent) {
+                 const DualSweep found = ascent.sweep(at);  // before the norm
+                 return std::pair(found, ascent.squared_norm());
+               },
                [&](const auto& ascent, const auto& found) {
                  return nb::make_tuple(copied(found.first.bent, {K_, K_}), copied(ascent.shift(), {K_}),
                                        found.first.loss, found.second, found.first.off);
                });
   }
-  void finish() {
-    run([](auto& ascent) { return ascent.finish(), 0; }, [](const auto&, int) { return 0; });
+  Index features() const {
+    return std::visit([](const auto& ascent) { return ascent->stored_features(); }, ascent_);
+  }
+  nb::object finish() {
+    return std::visit([&]<class T>(const std::unique_ptr<DualAscent<T>>& ascent) {
+      Output<T> W({K_, D_});
+      {
+        nb::gil_scoped_release release;
+        IeeeArithmetic arithmetic;
+        ascent->finish(W.data());
+      }
+      return W.array();
+    }, ascent_);
   }
   nb::tuple moments(const ReadArray& b) {
     const double* const at = of_classes(b);
@@ -476,13 +493,6 @@ class DualSolution {
                [](const auto& ascent, const DualSlope& found) {
                  return nb::make_tuple(found.gradient, found.weights, ascent.mean_length());
                });
-  }
-  nb::object weights() const {
-    return std::visit([&]<class T>(const std::unique_ptr<DualAscent<T>>& ascent) {
-      Output<T> W({K_, D_});
-      ascent->weights(W.data());
-      return W.array();
-    }, ascent_);
   }
 
  private:
@@ -640,14 +650,15 @@ NB_MODULE(_native, m) {
            "Steps of all rows at biases b (K,), which centre them where there is an intercept.\n\n"
            "Returns what b bends the mean of r by, (K, K), the sum of steps (K,), the mean loss, the squared norm of the "
            "weights, and nearly the gap to the dual.")
-      .def("finish", &DualSolution::finish, "Ends the sweeps: what follows is of weights W in their type.")
+      .def("features", &DualSolution::features, "Returns how many features rows store.")
+      .def("finish", &DualSolution::finish,
+           "Ends the sweeps and returns the weights W (K, D), which what follows is of.")
       .def("moments", &DualSolution::moments, "b"_a,
            "Returns the mean loss at biases b (K,), the mean of p - y (K,), what b bends it by (K, K), and for the rows of "
            "each class the sum of their scores, times fractions, (K, K).")
       .def("slope", &DualSolution::slope, "b"_a,
            "Returns the squared norms of the gradient by W of loss and penalty, and of W, and the mean square of rows.\n\n"
-           "It is the last call but for weights.")
-      .def("weights", &DualSolution::weights, "Returns W (K, D).");
+           "It is the last call.");
   m.def("instruction_set", &instruction_set, "The instruction set in use; ONELAYER_ISA overrides it.");
   m.def("supported_instruction_sets", &supported_instruction_sets, "Those this machine supports, best first.");
   m.def("default_threads", &default_threads,

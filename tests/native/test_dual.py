@@ -16,6 +16,9 @@ from tests.native.test_process import run
 
 Float64 = NDArray[np.float64]
 
+# So many features that rows share most of what they store, or little.
+SHARED, OWN = 300, 9000
+
 
 class Wide(NamedTuple):
     """Rows in another order than they are stored, with weights, features scaled."""
@@ -41,13 +44,17 @@ class Wide(NamedTuple):
         )  # fmt: skip
 
 
-def made(K: int, N: int = 80, D: int = 300, dtype: str = "float32", index: str = "int32") -> Wide:
+def made(
+    K: int, N: int = 80, D: int = 300, dtype: str = "float32", index: str = "int32",
+    *, repeats: bool = False,
+) -> Wide:  # fmt: skip
     rng = np.random.default_rng(K)
     columns, numbers = rng.integers(0, D, (N, 15)), np.repeat(np.arange(N), 15)
     places = numbers, columns.ravel()
     matrix = sparse.csr_array((rng.normal(size=15 * N), places), (N, D)).astype(dtype)
     matrix.indices = matrix.indices.astype(index)
     labels, order = rng.integers(0, K, N), rng.permutation(N)[: N - 9]
+    order = order % 50 if repeats else order
     scale, weights = rng.uniform(0.3, 2.0, D), rng.uniform(0.2, 2.0, N - 9)
     fractions = weights / weights.sum()
     return Wide(SparseRows.of(matrix), labels[order], labels, order, scale, fractions)
@@ -57,19 +64,20 @@ def ascended(of: Wide, K: int, b: Float64, sweeps: int, **how: Any) -> Any:
     solution = of.solution(K, **how)
     for _ in range(sweeps):
         found = solution.sweep(b)
-    solution.finish()
-    return solution, found
+    return solution, solution.finish(), found
 
 
 @pytest.mark.parametrize("K", [2, 3, 4, 9, 20, 40])
 @pytest.mark.parametrize("intercept", [True, False])
-def test_sweeps_end_where_the_gradient_by_the_weights_vanishes(K: int, intercept: bool) -> None:
+@pytest.mark.parametrize(("D", "repeats"), [(SHARED, False), (OWN, False), (OWN, True)])
+def test_sweeps_end_where_the_gradient_by_the_weights_vanishes(
+    K: int, intercept: bool, D: int, repeats: bool
+) -> None:
     dtype, index = ("float64", "int64") if K % 2 else ("float32", "int32")
-    of, b = made(K, dtype=dtype, index=index), np.linspace(-0.5, 0.5, K)
-    solution, (bent, shift, loss, square, off) = ascended(of, K, b, 80, intercept=intercept)
-    W = solution.weights()
+    of, b = made(K, 80, D, dtype, index, repeats=repeats), np.linspace(-0.5, 0.5, K)
+    _, W, (bent, shift, loss, square, off) = ascended(of, K, b, 80, intercept=intercept)
     # With a bias that stays the weights are those of centred rows.
-    m = of.fractions @ of.dense if intercept else np.zeros(300)
+    m = of.fractions @ of.dense if intercept else np.zeros(D)
     residual, losses = softmax_residual((of.dense - m) @ W.T + b, of.y)
     G = (of.fractions[:, None] * residual).T @ (of.dense - m)
     assert np.abs(G + 0.02 * W).max() < 1e-12
@@ -91,14 +99,18 @@ def test_sweeps_end_where_the_gradient_by_the_weights_vanishes(K: int, intercept
 
 @pytest.mark.parametrize("K", [2, 3, 20])
 @pytest.mark.parametrize("wide", [True, False])
-def test_figures_of_the_weights_are_those_of_the_rows_as_an_array(K: int, wide: bool) -> None:
-    of, b = made(K), np.linspace(-0.5, 0.5, K)
-    solution, _ = ascended(of, K, b, 2, wide=wide)
+@pytest.mark.parametrize("D", [SHARED, 1200, OWN])
+def test_figures_of_the_weights_are_those_of_the_rows_as_an_array(
+    K: int, wide: bool, D: int
+) -> None:
+    of, b = made(K, D=D), np.linspace(-0.5, 0.5, K)
+    solution, W, _ = ascended(of, K, b, 2, wide=wide)
+    met = of.stored[: of.order.max() + 1]
+    assert solution.features() == len(np.unique(met.indices[: met.nnz]))
     at = b + 0.1
     at[0] -= 0.3
     loss, g, bends, scores = solution.moments(at)
     gradient, square, length = solution.slope(at)
-    W = solution.weights()
     assert W.dtype == (np.float64 if wide else np.float32)
     W = W.astype(float)
     S, f = of.dense @ W.T + at, of.fractions
@@ -118,8 +130,8 @@ def test_figures_of_the_weights_are_those_of_the_rows_as_an_array(K: int, wide: 
 @pytest.mark.parametrize("K", [2, 5])
 def test_a_state_in_float32_is_near_that_in_float64(K: int) -> None:
     of, b = made(K), np.zeros(K)
-    (a, of_a), (c, of_c) = (ascended(of, K, b, 5, wide=wide) for wide in (True, False))
-    np.testing.assert_allclose(a.weights(), c.weights(), atol=1e-6 * np.abs(a.weights()).max())
+    (_, a, of_a), (_, c, of_c) = (ascended(of, K, b, 5, wide=wide) for wide in (True, False))
+    np.testing.assert_allclose(a, c, atol=1e-6 * np.abs(a).max())
     assert of_a[2] == pytest.approx(of_c[2], rel=1e-6)
 
 
@@ -129,16 +141,16 @@ def test_bits_depend_on_neither_threads_nor_instruction_sets(K: int) -> None:
     b = np.linspace(-0.5, 0.5, K)
 
     def bits(threads: int) -> list[bytes]:
-        solution, found = ascended(of, K, b, 2, wide=False, threads=threads)
-        figures = *found, *solution.moments(b), *solution.slope(b), solution.weights()
+        solution, W, found = ascended(of, K, b, 2, wide=False, threads=threads)
+        figures = *found, *solution.moments(b), *solution.slope(b), W
         return [np.asarray(figure).tobytes() for figure in figures]
 
     assert bits(1) == bits(2) == bits(7)
     code = f"""
 from tests.native.test_dual import ascended, made
 b = np.zeros({K})
-solution, found = ascended(made({K}), {K}, b, 3, wide=False)
-figures = *found, *solution.moments(b), *solution.slope(b), solution.weights()
+solution, W, found = ascended(made({K}), {K}, b, 3, wide=False)
+figures = *found, *solution.moments(b), *solution.slope(b), W
 print(*(np.asarray(of).tobytes().hex() for of in figures))
 """
     sets = [run(code, ONELAYER_ISA=name) for name in _native.supported_instruction_sets()]

@@ -16,7 +16,7 @@ from onelayer.data.rows import Rows
 from onelayer.data.sparse import SparseRows
 from onelayer.engines import make_engine
 from onelayer.solver import certificate as proofs
-from onelayer.solver import dual, lbfgs, solver
+from onelayer.solver import dual, lbfgs, reduction, solver
 from onelayer.solver.certificate import certify_weights
 from onelayer.solver.reduction import Solvers, StoredFeatures
 from onelayer.solver.solver import Optimum, Target
@@ -24,12 +24,17 @@ from onelayer.training.run import Run
 from tests.solver.oracle import Problem, independent_optimum, random_weights
 
 
-def made(seed: int) -> tuple[Problem, Rows]:
-    """A random problem of sparse rows, whose features are scaled, with an intercept or without."""
+def made(seed: int, features: tuple[int, int] = (2, 30)) -> tuple[Problem, Rows]:
+    """A random problem of sparse rows, whose features are scaled, with an intercept or without.
+
+    Of hundreds of features most that are stored are of a single row.
+    """
     rng = np.random.default_rng(seed)
-    N, D, K = (int(rng.integers(*of)) for of in ((3, 60), (2, 30), (2, 8)))
-    X = rng.exponential(size=(N, D)) * (rng.random((N, D)) < rng.uniform(0.05, 0.6))
-    X[:, rng.random(D) < 0.1] = 1.0
+    N, D, K = (int(rng.integers(*of)) for of in ((3, 60), features, (2, 8)))
+    N = N if D < 100 else 3 + N // 4
+    often = rng.uniform(0.05, 0.6) * min(1.0, 10.0 / D)
+    X = rng.exponential(size=(N, D)) * (rng.random((N, D)) < often)
+    X[:, rng.random(D) < min(0.1, 2.0 / D)] = 1.0
     scale, l2 = rng.uniform(0.1, 3.0, D), float(np.exp(rng.uniform(np.log(1e-4), 0.0)))
     y = np.asarray(np.append(rng.integers(0, K, N - 1), K - 1), np.int64)
     problem = Problem(X * scale, y, K, l2, bool(seed % 3))
@@ -91,7 +96,7 @@ def test_rows_that_share_few_features_are_solved_by_sweeps_in_the_dual(
         patch.setattr(solver, "descend", None)
         told: list[solver.Progress] = []
         found = Solvers(engine, rows, 3).of_all(told.append).solve(Target(problem.l2, tol=1e-8))
-    monkeypatch.setattr(solver, "is_wide", lambda rows, classes: False)
+    monkeypatch.setattr(reduction, "may_be_wide", lambda rows, classes: False)
     other = Solvers(engine, rows, 3).of_all().solve(Target(problem.l2, tol=1e-8))
     assert found.status == other.status == "optimal"
     assert found.certificate.cost == pytest.approx(other.certificate.cost, rel=2e-9)
@@ -122,11 +127,13 @@ def test_where_sweeps_gain_little_lbfgs_goes_on_from_them(monkeypatch: pytest.Mo
 
 
 @pytest.mark.usefixtures("stays_sparse")
+@pytest.mark.parametrize("features", [(2, 30), (150, 300)])
 def test_the_bound_of_sweeps_holds_wherever_they_and_the_bias_end(
-    monkeypatch: pytest.MonkeyPatch,
+    features: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(dual, "is_wide", lambda *_: True)
     for seed in range(40):
-        problem, rows = made(seed)
+        problem, rows = made(seed, features)
         if not rows.cold_probabilities(problem.K).all():
             continue
         J, _ = independent_optimum(problem)
@@ -135,6 +142,7 @@ def test_the_bound_of_sweeps_holds_wherever_they_and_the_bias_end(
         dtype = "float64" if seed % 5 else "float32"
         first = solver.first_bias(rows, problem.K)
         found = dual.ascend(rows, first, problem.l2, 1e-9, dtype, 9, lambda *_: None)
+        assert found is not None
         cost = problem.cost(found.W.astype(float), found.b)
         assert found.proof.cost == pytest.approx(cost, rel=1e-12), seed
         assert cost - J <= found.proof.gap + 1e-12 * J, seed
@@ -146,6 +154,7 @@ def test_the_bound_of_sweeps_pays_for_a_bias_that_is_not_the_best(
 ) -> None:
     """Under so large a λ the weights are nearly best, and the bias is what is missing."""
     monkeypatch.setattr(dual, "MAX_STEPS", 0)
+    monkeypatch.setattr(dual, "is_wide", lambda *_: True)
     for seed in range(30):
         problem, rows = made(seed)
         if not (problem.intercept and rows.cold_probabilities(problem.K).all()):
@@ -153,6 +162,7 @@ def test_the_bound_of_sweeps_pays_for_a_bias_that_is_not_the_best(
         problem = problem._replace(l2=20.0)
         off = np.random.default_rng(seed).normal(size=problem.K)
         found = dual.ascend(rows, off - off.mean(), 20.0, 1e-9, "float64", 1, lambda *_: None)
+        assert found is not None
         J, _ = independent_optimum(problem)
         excess = problem.cost(found.W, found.b) - J
         assert excess <= found.proof.gap + 1e-12 * J, seed

@@ -6,7 +6,8 @@ with rᵢ = pᵢ − yᵢ at the optimum. A step takes the r of one row to where
 changes the weights of the features that it stores: a sweep over the rows costs what a pass does,
 however many features there are, while steps of L-BFGS go over all weights many times. Rows that
 share few features are solved in a few sweeps; where the gap falls slowly the sweeps end. Rows are
-centred in effect, and b takes a step of Newton's method after each sweep.
+centred in effect, and b takes a step of Newton's method after each sweep. Features that one row
+alone stores move no other row's scores: of them the sweeps know a sum of squares for each row.
 
 What comes out is proven as `onelayer.solver.certificate` does, by what a pass finds at W and the
 best bias for it. There p̄ is so near to π that what moves p to p̃ need not be known but bounded: the
@@ -23,17 +24,29 @@ entropy models.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from onelayer.data.mapped import check_mapped
 from onelayer.data.rows import Rows
 from onelayer.data.scaling import held_values
 from onelayer.data.sparse import sparse_rows
 from onelayer.engines.native import DualSolution, default_threads
 from onelayer.model.certificate import Certificate
+from onelayer.solver.solver import (
+    FLOAT32_TOL,
+    FLOAT64_PRODUCTS,
+    Optimum,
+    Progress,
+    SolverState,
+    Target,
+    first_bias,
+)
 
 Float64 = NDArray[np.float64]
 
@@ -68,14 +81,21 @@ class Moments(NamedTuple):
     scores: Float64  # Σ f s of the rows of each class, (K, K)
 
 
-def is_wide(rows: Rows, classes: int) -> bool:
-    """Whether weights are many beside stored values, and features are not moved."""
+def may_be_wide(rows: Rows, classes: int) -> bool:
+    """Whether weights may be many beside stored values; and features are not moved, none absent."""
     sparse = sparse_rows(rows.X)
     if sparse is None or rows.is_dense or rows.extreme or held_values(rows.offset).any():
         return False
     if rows.score_offsets is not None or rows.has_free or classes > MOST_CLASSES:
         return False
-    return bool(MOST_STORED * classes * rows.X.shape[1] >= rows.products)
+    if rows.y.ndim == 2 or not rows.cold_probabilities(classes).all():
+        return False
+    return is_wide(rows, classes, rows.X.shape[1])
+
+
+def is_wide(rows: Rows, classes: int, features: int) -> bool:
+    """Whether the weights of so many features are not far fewer than stored values."""
+    return MOST_STORED * classes * features >= rows.products
 
 
 def ascend(
@@ -86,8 +106,8 @@ def ascend(
     dtype: str,
     sweeps: int,
     log: Callable[[int, float, float], None],
-) -> Ascent:
-    """What some sweeps reach from W = 0 and b, in float32 or float64.
+) -> Ascent | None:
+    """What some sweeps reach from W = 0 and b, in float32 or float64; None for too few features.
 
     After each `log` is called with its number, the cost, and about the gap before it.
     """
@@ -100,6 +120,8 @@ def ascend(
         sparse.arrays, rows.y, K, weights / rows.mass, l2, rows.intercept, dtype == "float64",
         default_threads(), None if unit else np.ascontiguousarray(rows.scale), rows.index,
     )  # fmt: skip
+    if not is_wide(rows, K, solution.features()):
+        return None
     b, gap = b.copy(), 0.0
     for sweep in range(1, min(sweeps, MAX_SWEEPS) + 1):
         bent, shift, loss, square, off = solution.sweep(b)
@@ -112,9 +134,9 @@ def ascend(
         ahead = missing / math.log(fall) if fall > 1.0 else math.inf
         if missing <= 0.0 or ahead <= 1.0 or (sweep > 2 and ahead > MAX_AHEAD):
             break
-    solution.finish()
+    W = solution.finish()
     proof, b = _prove(solution, rows, b, l2)
-    return Ascent(solution.weights(), b, proof)
+    return Ascent(W, b, proof)
 
 
 def _prove(
@@ -164,3 +186,99 @@ def _mixture(g: Float64, frequencies: Float64) -> float:
     """The part t of rows whose mass is moved so that p̄ = π + g becomes π."""
     over = np.maximum(g, 0.0)
     return float((over / (frequencies + over)).max())
+
+
+class DualSolver:
+    """Solves its first λ by sweeps in the dual, unless it is told where to start.
+
+    Where they prove less than was asked for, and of other λ, another solver goes on from what they
+    reached, which is not made before.
+    """
+
+    def __init__(
+        self,
+        rows: Rows,
+        classes: int,
+        make: Callable[[Callable[[Progress], None] | None], Any],
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> None:
+        self._rows, self._classes, self._make, self._on_progress = rows, classes, make, on_progress
+        self._found: Optimum | None = None  # while the other solver does not know it
+        self._made: Any = None  # a Solver, or a MappedSolver of one
+        self._sweeps = 0  # of the solution that is searched for
+
+    @property
+    def _other(self) -> Any:
+        if self._made is None:
+            self._made = self._make(None if self._on_progress is None else self._tell)
+            if self._found is not None:
+                self._made.go_on_from(self._found)
+            self._found = None
+        return self._made
+
+    def _tell(self, now: Progress) -> None:
+        if self._on_progress is not None:
+            self._on_progress(replace(now, passes=now.passes + self._sweeps))
+
+    def start_at(self, W: NDArray[np.floating], b: Float64) -> None:
+        """Start the next solution from these weights."""
+        self._other.start_at(W, b)
+
+    @property
+    def moved(self) -> Float64:
+        """From the last solution but one to the last, in the features that are searched in."""
+        moved: Float64 = self._other.moved
+        return moved
+
+    def move(self, step: Float64) -> None:
+        """Start the next solution this far from the last."""
+        self._other.move(step)
+
+    @property
+    def state(self) -> SolverState:
+        """What to `restore` for the next solution to have the same bits."""
+        state: SolverState = self._other.state
+        return state
+
+    def restore(self, state: SolverState) -> None:
+        """Go on from a state of a solver of the same rows."""
+        self._other.restore(state)
+
+    def solve(self, target: Target) -> Optimum:
+        """Solve for one λ; Ctrl-C ends the search and gives what was found, certified."""
+        self._sweeps, began = 0, time.perf_counter()
+        is_first = self._made is None and self._found is None
+        if is_first and target.l2 > 0.0 and target.max_passes >= MIN_ASCENT:
+            try:
+                if (found := self._ascend(target)) is not None:
+                    return found
+            except KeyboardInterrupt:
+                cold: Optimum = self._other.solve(replace(target, max_passes=1))
+                return replace(cold, status="interrupted")
+        left = replace(target, max_passes=target.max_passes - self._sweeps)
+        optimum: Optimum = self._other.solve(left)
+        passes, seconds = optimum.passes + self._sweeps, time.perf_counter() - began
+        return replace(optimum, passes=passes, seconds=seconds)
+
+    def _ascend(self, target: Target) -> Optimum | None:
+        """The solution by sweeps; None where there are none, or they reach only a start."""
+        began, rows, K = time.perf_counter(), self._rows, self._classes
+        few = rows.products * K < FLOAT64_PRODUCTS or target.tol < FLOAT32_TOL
+
+        def log(sweep: int, cost: float, gap: float) -> None:
+            self._sweeps = sweep + 1  # and the pass of the proof
+            if self._on_progress is not None:
+                self._on_progress(Progress(target.l2, sweep, cost, gap))
+
+        b, sweeps = first_bias(rows, K), target.max_passes - 2
+        dtype = "float64" if few else "float32"
+        found = ascend(rows, b, target.l2, target.tol, dtype, sweeps, log)
+        check_mapped(rows.X)
+        if found is None:
+            return None
+        if found.proof.gap > target.tol * found.proof.cost:
+            self._other.start_at(found.W, found.b)
+            return None
+        passes, seconds = self._sweeps, time.perf_counter() - began
+        self._found = Optimum(*found, "optimal", passes, seconds, target.tol)
+        return self._found

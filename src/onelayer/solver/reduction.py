@@ -19,7 +19,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,7 @@ from onelayer.data.sparse import sparse_rows
 from onelayer.data.streaming import stored_rows
 from onelayer.engines import Engine, Weights, loaded
 from onelayer.solver.certificate import Certified, certify_weights
+from onelayer.solver.dual import DualSolver, may_be_wide
 from onelayer.solver.lbfgs import (
     EXACT_FEATURES,
     RANK,
@@ -314,18 +315,25 @@ class MappedSolver:
 
     def __init__(
         self,
-        inside: Solver | LabelSolver | ReducedSolver,
+        inside: Solver | LabelSolver | ReducedSolver | DualSolver | MappedSolver,
         features: int,
         places: NDArray[np.int64] | slice,
         units: Float64 | None,
     ) -> None:
-        self._inside, self._features, self._places = inside, features, places
-        self._units = None if units is None else units[places]
+        self._inside, self._features, self._places, self._units = inside, features, places, units
 
     def start_at(self, W: NDArray[np.floating], b: Float64) -> None:
         """Start the next solution from these weights."""
+        self._inside.start_at(self._inner(W), b)
+
+    def go_on_from(self, found: Optimum) -> None:
+        """Take the first solution from elsewhere."""
+        assert isinstance(self._inside, Solver)  # noqa: S101  # of sparse rows with one class each
+        self._inside.go_on_from(replace(found, W=self._inner(found.W)))
+
+    def _inner(self, W: NDArray[np.floating]) -> NDArray[np.floating]:
         W = W[:, self._places]
-        self._inside.start_at(W if self._units is None else W * self._units, b)
+        return W if self._units is None else W * self._units
 
     @property
     def moved(self) -> Float64:
@@ -354,7 +362,7 @@ class MappedSolver:
         return replace(found, W=W)
 
 
-AnySolver = Solver | ReducedSolver | LabelSolver | MappedSolver
+AnySolver = Solver | ReducedSolver | LabelSolver | MappedSolver | DualSolver
 
 
 class Solvers:
@@ -367,15 +375,21 @@ class Solvers:
     def __init__(self, engine: Engine, rows: Rows, classes: int, solutions: int = 1) -> None:
         self._engine, self._features, self._classes = engine, rows.X.shape[1], classes
         self._reduction = None
-        rows, self._units = rows.unit_penalties()
-        self._stored = StoredFeatures.of(rows)
-        self._rows = rows = rows if self._stored is None else self._stored.rows
+        self._whole, self._units = rows.unit_penalties()
         if rows.y.ndim == 2:
             return
         spans = rows.is_dense and not rows.has_free
         if spans and is_faster(rows.count, rows.X.shape[1], classes, solutions):
-            self._reduction = reduce_rows(engine, rows, classes)
+            self._reduction = reduce_rows(engine, self._whole, classes)
         self._solutions = solutions
+
+    @cached_property
+    def _stored(self) -> StoredFeatures | None:
+        return StoredFeatures.of(self._whole)
+
+    @property
+    def _rows(self) -> Rows:
+        return self._whole if self._stored is None else self._stored.rows
 
     @cached_property
     def _preconditioner(self) -> Preconditioner:
@@ -386,20 +400,35 @@ class Solvers:
 
     def of_all(self, on_progress: Callable[[Progress], None] | None = None) -> AnySolver:
         """The solver of all rows; `on_progress` is called after every pass."""
-        engine, rows, K = self._engine, self._rows, self._classes
-        solver: Solver | LabelSolver | ReducedSolver
-        if self._reduction is not None:
-            solver = ReducedSolver(engine, rows, K, self._reduction, on_progress)
-        elif rows.y.ndim == 2:
-            solver = LabelSolver(engine, rows, on_progress)
+        solver: AnySolver
+        if may_be_wide(self._whole, self._classes):
+            solver = DualSolver(self._whole, self._classes, self._of_one_label, on_progress)
+        elif self._reduction is not None:
+            solver = ReducedSolver(
+                self._engine, self._rows, self._classes, self._reduction, on_progress
+            )
+        elif self._whole.y.ndim == 2:
+            labels = LabelSolver(self._engine, self._rows, on_progress)
+            solver = labels if self._stored is None else self._of_stored(labels, self._stored)
         else:
-            solver = Solver(engine, rows, K, lambda: self._preconditioner, on_progress)
-        if self._stored is None and self._units is None:
+            solver = self._of_one_label(on_progress)
+        if self._units is None:
             return solver
-        places = slice(None) if self._stored is None else self._stored.places
-        return MappedSolver(solver, self._features, places, self._units)
+        return MappedSolver(solver, self._features, slice(None), self._units)
 
-    def of_part(self, kept: Rows, held_out: Rows) -> tuple[Solver | LabelSolver, Rows]:
+    def _of_one_label(
+        self, on_progress: Callable[[Progress], None] | None
+    ) -> Solver | MappedSolver:
+        solver = self._of_rows(self._rows, on_progress)
+        return solver if self._stored is None else self._of_stored(solver, self._stored)
+
+    def _of_stored(self, solver: Solver | LabelSolver, stored: StoredFeatures) -> MappedSolver:
+        return MappedSolver(solver, self._features, stored.places, None)
+
+    def _of_rows(self, rows: Rows, on_progress: Callable[[Progress], None] | None = None) -> Solver:
+        return Solver(self._engine, rows, self._classes, lambda: self._preconditioner, on_progress)
+
+    def of_part(self, kept: Rows, held_out: Rows) -> tuple[AnySolver, Rows]:
         """The solver of a part of the rows, and another part as its solutions score it.
 
         Where coordinates are shared, or features that no row stores left out, or in other units, so
@@ -413,4 +442,6 @@ class Solvers:
             return LabelSolver(self._engine, kept), held_out
         if self._reduction is not None:
             kept, held_out = self._reduction.part(kept), self._reduction.part(held_out)
-        return Solver(self._engine, kept, self._classes, lambda: self._preconditioner), held_out
+        if may_be_wide(kept, self._classes):
+            return DualSolver(kept, self._classes, partial(self._of_rows, kept)), held_out
+        return self._of_rows(kept), held_out

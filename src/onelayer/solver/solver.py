@@ -52,7 +52,6 @@ from onelayer.solver.certificate import (
     of_classes,
     passes_of,
 )
-from onelayer.solver.dual import MIN_ASCENT, Ascent, ascend, is_wide
 from onelayer.solver.free import FreeProof, free_rows, prove_with_free
 from onelayer.solver.lbfgs import (
     PAIR_BYTES,
@@ -284,15 +283,9 @@ class Solver:
         self._chosen = slice(None) if self._present.all() else self._present
         self._shape = classes, rows.X.shape[1] + 1
         self._frequencies = frequencies
-        # Points are not made until they are needed: sweeps in the dual make none.
-        self._is_fresh = True  # whether there is no point yet but the cold one
-        self._ascended: Ascent | None = None  # the last solution, while it is not in `_at`
-        self._at: Float64
-        self._solved: Float64
-        self._moved: Float64
-        self._begins_wide = bool(self._present.all() and is_wide(rows, classes))
-        far = not self._begins_wide and self._centred.extreme
-        most = FAR_FLOAT64_PRODUCTS if far else FLOAT64_PRODUCTS
+        self._at = self._solved = self._cold
+        self._moved = np.zeros(self._shape)
+        most = FAR_FLOAT64_PRODUCTS if self._centred.extreme else FLOAT64_PRODUCTS
         cheap = rows.products * classes < most
         self._dtype: DType = "float64" if cheap else "float32"
         self._threads = default_threads()
@@ -345,18 +338,13 @@ class Solver:
     @property
     def moved(self) -> Float64:
         """From the last solution but one to the last, (K, D + 1)."""
-        self._make_points()
         return self._moved
 
-    def _make_points(self) -> None:
-        """Make the cold point, and the last solution the one that the next may start from."""
-        if self._is_fresh:
-            self._at = self._solved = self._cold
-            self._moved, self._is_fresh = np.zeros(self._shape), False
-        if self._ascended is not None:
-            found, self._ascended = self._ascended, None
-            self._at = self._point_of(found.W, found.b)
-            self._moved, self._solved = self._at - self._solved, self._at
+    def go_on_from(self, found: Optimum) -> None:
+        """Take the first solution from elsewhere."""
+        self.start_at(found.W, found.b)
+        self._moved, self._solved = self._at - self._solved, self._at
+        self._dtype = str(found.W.dtype)  # type: ignore[assignment]
 
     def _hold_rows(self, dtype: DType) -> DenseRows:
         held = DenseRows(self._centred, self._present, dtype)
@@ -465,7 +453,6 @@ class Solver:
 
     def start_at(self, W: NDArray[np.floating], b: Float64) -> None:
         """Start the next solution from these weights; remembered steps are kept."""
-        self._make_points()
         with np.errstate(over="ignore", invalid="ignore"):
             self._at = self._point_of(W, b)
 
@@ -475,14 +462,12 @@ class Solver:
 
     def move(self, step: Float64) -> None:
         """Start the next solution this far from the last; steps of other features are not taken."""
-        self._make_points()
         if step.shape == self._at.shape:
             self._at = self._at + step
 
     @property
     def state(self) -> SolverState:
         """What to `restore` for the next solution to have the same bits."""
-        self._make_points()
         return SolverState(
             self._at,
             self._moved,
@@ -504,7 +489,7 @@ class Solver:
         elif state.curvature is not None and not state.newton:
             with one_blas_thread():
                 self._take_curvature(state.curvature)
-        self._steps, self._ascended, self._is_fresh = state.steps, None, False
+        self._steps = state.steps
         self._at = self._solved = state.at
         self._moved, self._pairs, self._dtype = state.moved, state.pairs, state.dtype
         self._target = replace(self._target, l2=state.l2)
@@ -534,16 +519,11 @@ class Solver:
     def solve(self, target: Target, *, find_separated: bool = True) -> Optimum:
         """Solve for one λ; Ctrl-C ends the search and gives what was found, certified."""
         started, self._passes = time.perf_counter(), 0
-        is_cold = self._is_fresh and self._ascended is None
         self._set_target(target)
         self._sample = None
         separated: tuple[tuple[int, ...], ...] = ()
         with one_blas_thread() if self._prices.holds_rows else nullcontext():
             try:
-                if is_cold and (ascended := self._ascend()) is not None:
-                    check_mapped(self._rows.X)
-                    return ascended
-                self._make_points()
                 status, certified = self._search()
                 if target.l2 == 0.0 and find_separated:
                     separated = self._separated(certified.bias)
@@ -551,7 +531,6 @@ class Solver:
                     separated = self._separated_by_free
             except KeyboardInterrupt:
                 status = "interrupted"
-                self._make_points()
                 certified = self._certify(self._search_from(self._evaluate(self._at)))
         self._moved, self._solved = self._at - self._solved, self._at
         check_mapped(self._rows.X)
@@ -615,29 +594,6 @@ class Solver:
             return again
         self._at = ended
         return found
-
-    def _ascend(self) -> Optimum | None:
-        """Search in the dual; None where none is made, or it reaches only a start."""
-        target, started = self._target, time.perf_counter()
-        if not self._begins_wide or target.l2 == 0.0 or target.max_passes < MIN_ASCENT:
-            return None
-
-        def log(sweep: int, cost: float, gap: float) -> None:
-            self._passes = sweep
-            if self._on_progress is not None:
-                self._on_progress(Progress(target.l2, sweep, cost, gap))
-
-        dtype: DType = "float64" if target.tol < FLOAT32_TOL else self._dtype
-        b, sweeps = first_bias(self._rows, self._shape[0]), target.max_passes - 1
-        found = ascend(self._rows, b, target.l2, target.tol, dtype, sweeps, log)
-        self._passes += 1
-        if not found.proof.gap <= target.tol * found.proof.cost:
-            self._make_points()
-            self._at = self._point_of(found.W, found.b)
-            return None
-        self._ascended, self._dtype = found, dtype
-        passes, seconds = self._passes, time.perf_counter() - started
-        return Optimum(found.W, found.b, found.proof, "optimal", passes, seconds, target.tol)
 
     def _prove(self, point: Point) -> tuple[Status, Certified]:
         """Descend, certify, and continue with a smaller aim or finer arithmetic until proven."""
