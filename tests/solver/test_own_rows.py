@@ -37,8 +37,7 @@ class Case:
         self.X = np.column_stack([centred.scaled(), np.full(N, float(intercept))])
         self.f = (np.ones(N) if weights is None else weights) / rows.mass
         self.missing = rng.uniform(0.05, 0.95, N)
-        own, at = OwnRows(centred, K), np.zeros((K, D + 1))
-        self.model = OwnCurvature(own, self.preconditioner, at, self.missing)
+        self.model = OwnCurvature(OwnRows(centred, K), self.preconditioner, self.missing)
         self.gradient = rng.normal(size=(K, D + 1))
         self.gradient[:, -1] *= intercept
 

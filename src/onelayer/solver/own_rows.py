@@ -97,12 +97,13 @@ class OwnRows:
 class OwnCurvature:
     """The model of the cost about one point."""
 
-    def __init__(
-        self, own: OwnRows, preconditioner: Preconditioner, at: Float64, missing: Float64
-    ) -> None:
+    def __init__(self, own: OwnRows, preconditioner: Preconditioner, missing: Float64) -> None:
         """`missing` is 1 − p of each row's own class, (N,)."""
-        self.at, self.missing, self._own, self._missing = at, missing, own, own.placed(missing)
-        c, mean = preconditioner.curvature, float((own.fractions * self._missing).sum()) / len(at)
+        self._own, self._missing = own, own.placed(missing)
+        c, mean = (
+            preconditioner.curvature,
+            float((own.fractions * self._missing).sum()) / len(own.X),
+        )
         c = min(max(mean, LEAST_OTHERS * c), c)
         self._others = replace(preconditioner, curvature=c, _made={})
         self._bend = -1.0

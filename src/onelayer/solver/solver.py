@@ -257,7 +257,6 @@ class SolverState:
     newton: bool
     curvature: Float64 | None  # where the curvature of the classes was taken, and steps since then
     steps: int
-    missing: Float64 | None = None  # 1 − p of each row's own class there, of `OwnCurvature`
 
 
 class Solver:
@@ -397,19 +396,22 @@ class Solver:
         weights = Weights(*(of.astype(np.float32)[None] for of in (at[:, :-1], at[:, -1])))
         losses, pairs = self._engine.classify(self._centred, weights).loss[0], self._memory.pairs
         self._passes += 1
-        self._set_own_curvature(at, -np.expm1(-losses))
+        self._set_own_curvature(-np.expm1(-losses))
         self._memory.clear()
         self._remember(pairs)
 
-    def _set_own_curvature(self, at: Float64, missing: Float64) -> None:
-        """That at a point, by 1 − p of each row's own class."""
+    def _set_own_curvature(self, missing: Float64) -> None:
+        """Take that of 1 − p of each row's own class."""
         assert self._own is not None  # noqa: S101  # it was asked for
-        self._curvature = OwnCurvature(self._own, self._preconditioner, at, missing)
+        self._curvature = OwnCurvature(self._own, self._preconditioner, missing)
         self._lost = self._curvature.loss
 
     def _wants_own_curvature(self, point: Point) -> bool:
-        """Whether the loss has changed so much that the curvature has too."""
-        if self._own is None or self._target.l2 == 0.0:
+        """Whether the loss has changed so much that the curvature has too.
+
+        From the last solution of a path, its steps know enough.
+        """
+        if self._own is None or not self._is_cold or self._target.l2 == 0.0:
             return False
         loss = max(point.cost - self._penalty.value(point.at[:, :-1]), TINY)
         return not 1.0 / CHANGED < loss / self._lost < CHANGED
@@ -429,7 +431,7 @@ class Solver:
         if self._own is None or not self._is_cold or self._target.l2 == 0.0:
             return point
         missing = 1.0 - self._frequencies[self._rows.labels]
-        model = OwnCurvature(self._own, self._preconditioner, point.at, missing)
+        model = OwnCurvature(self._own, self._preconditioner, missing)
         direction = model.step(point.gradient, self._penalty)
         slope = inner(direction, point.gradient)
         if not slope < 0.0 or self._estimated_gap(point) <= near:
@@ -443,7 +445,7 @@ class Solver:
             return point
         taken = inner(reached.at - point.at, direction) / inner(direction, direction)
         missing = model.missing_after(taken, self._pass_at(reached).loss)
-        self._set_own_curvature(reached.at, missing)
+        self._set_own_curvature(missing)
         return reached
 
     @property
@@ -468,6 +470,7 @@ class Solver:
     @property
     def state(self) -> SolverState:
         """What to `restore` for the next solution to have the same bits."""
+        of_classes = self._curvature
         return SolverState(
             self._at,
             self._moved,
@@ -475,18 +478,15 @@ class Solver:
             self._dtype,
             self._target.l2,
             newton=self._newton is not None,
-            curvature=None if self._curvature is None else self._curvature.at,
+            curvature=of_classes.at if isinstance(of_classes, ClassCurvature) else None,
             steps=self._steps,
-            missing=self._curvature.missing if isinstance(self._curvature, OwnCurvature) else None,
         )
 
     def restore(self, state: SolverState) -> None:
         """Go on from a state of a solver of the same rows."""
         if state.newton and self._newton is None:
             self._take_newton()
-        if state.curvature is not None and state.missing is not None:
-            self._set_own_curvature(state.curvature, state.missing)
-        elif state.curvature is not None and not state.newton:
+        if state.curvature is not None and not state.newton:
             with one_blas_thread():
                 self._take_curvature(state.curvature)
         self._steps = state.steps
@@ -497,6 +497,8 @@ class Solver:
     def _set_target(self, target: Target) -> None:
         """Take another λ, and bring the remembered steps there."""
         pairs = self._memory.pairs if self._pairs is None else self._pairs
+        if isinstance(self._curvature, OwnCurvature):
+            self._curvature, self._lost = None, math.inf
         self._penalty = replace(target.penalty, factors=self._rows.penalty_factors)
         added = replace(self._penalty, l2=target.l2 - self._target.l2)
         self._target, self._pairs = target, None
