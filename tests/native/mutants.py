@@ -230,6 +230,7 @@ _TABLE = {
         ),
         ("step[i] -= U[i * n + k] * step[k]", "step[i] += U[i * n + k] * step[k]"),
         ("length = std::min(length, -w / step[i])", "length = 1.0"),
+        ("(sums[0] + sums[1]) + (sums[2] + sums[3])", "sums[0] + sums[1] + sums[2]"),
     ],
     "kernel/columns.hpp": [
         ("splat<double>(column.scale), splat<double>(column.offset))", "splat<double>(1), VecD{})"),
@@ -249,6 +250,7 @@ _TABLE = {
         ("+= curvatures[i - old] + kRidge", "+= kRidge"),
         ("rows.bias = bias + shift", "rows.bias = bias - shift"),
         ("(step_.along[i] + step_.shift)", "step_.along[i]"),
+        ("far += f[i] * (from_seen * from_seen)", "far += from_seen * from_seen"),
         ("X_.column(features[k]), padded, r)", "X_.column(features[0]), padded, r)"),
     ],
     "kernel/newton.hpp": [

@@ -154,16 +154,17 @@ class Slopes:
         """Sums of some features, as of now."""
         self.values[which], self._exact_at[which] = values, self._gone
 
-    def most(self, further: float = 0.0) -> Float64:
-        """How steep each may be, as it is compared to λ₁, (D,); also after so long a way.
-
-        The next call writes over it.
-        """
-        off, steep = self._room
-        np.subtract(self._gone + further, self._exact_at, out=off)
-        np.abs(self.values, out=steep)
+    def steep(self) -> Float64:
+        """How steep each was, as it is compared to λ₁, (D,); the next call writes over it."""
+        steep = np.abs(self.values, out=self._room[1])
         if self._factors is not None:
             steep /= self._factors
+        return steep
+
+    def most(self, further: float = 0.0) -> Float64:
+        """How steep each may be now, or after so long a way; the next call writes over it."""
+        off, steep = self._room[0], self.steep()
+        np.subtract(self._gone + further, self._exact_at, out=off)
         with np.errstate(over="ignore"):
             off *= self._spreads
             steep += off

@@ -390,7 +390,8 @@ class ProximalSolver:
         counts, before = self._support, self._last_l1
         if self._free is not None:
             counts = np.union1d(counts, np.flatnonzero(~self._counts))
-        steep = self._steepness(penalty, self._slope)
+        known = self._pair is not None
+        steep = self._slopes.steep() if known else self._steepness(penalty, self._slope)
         if before == math.inf:  # at W = 0, which is best for the largest λ₁
             before = float(steep[self._counts].max())
         elif self._is_pair and penalty.grouped:
@@ -406,7 +407,9 @@ class ProximalSolver:
     def _steepness(penalty: Penalty, G: Float64) -> Float64:
         """What is compared to λ₁, of each feature; infinite where it is not penalised."""
         sizes, f = penalty.sizes(G), penalty.factors
-        steep = np.asarray(sizes if sizes.ndim == 1 else sizes.max(axis=0))
+        if sizes.ndim == 2:  # the largest of one row is found slowly
+            sizes = sizes[0] if len(sizes) == 1 else sizes.max(axis=0)
+        steep = np.asarray(sizes)
         if f is None:
             return steep
         return np.asarray(np.divide(steep, f, where=f > 0.0, out=np.full_like(steep, math.inf)))
