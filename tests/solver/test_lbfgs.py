@@ -185,6 +185,18 @@ def test_more_solutions_on_many_features_share_more_directions() -> None:
     assert taken == [RANK // 2, RANK, 2 * RANK]
 
 
+def test_other_directions_are_taken_to_vary_by_a_quarter_of_their_largest_at_least() -> None:
+    rng, D = np.random.default_rng(0), 1200
+    X = (rng.standard_normal((2000, D)) * np.arange(1, D + 1) ** -0.5).astype(np.float32)
+    rows = Rows(X, rng.integers(0, 3, 2000), np.ones(D), np.zeros(D))
+    found = fit_preconditioner(make_engine(), rows, 3, rank=RANK // 2)
+    assert found.directions is not None
+    outside = X - X.mean(axis=0)
+    outside -= (outside @ found.directions.T) @ found.directions
+    largest = np.linalg.eigvalsh(outside.T @ outside / len(X))[-1]
+    assert 0.25 * largest < found.rest < largest
+
+
 def test_leading_directions_divide_as_an_inverse_of_features_that_vary_in_few_of_them() -> None:
     rng = np.random.default_rng(0)
     mix = np.linalg.qr(rng.normal(size=(600, 600)))[0] * np.geomspace(1.0, 1e-8, 600)

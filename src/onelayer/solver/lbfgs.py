@@ -18,9 +18,11 @@ intercept features are not centred, Σ is the mean of x xᵀ, and c is 1/K.
 Of few features M(λ) is inverted, or, for several λ's, Σ is stored as all of its eigenvectors. Of
 more it is stored as its leading directions and one variance for all others: D × r numbers instead
 of D × D, in a tenth of the time of a Gram matrix with a factorisation, and inverted for any λ at no
-cost. They are those of the Nyström approximation ΣΩ (ΩᵀΣΩ)⁻¹ ΩᵀΣ with random Ω (Tropp, Yurtsever,
-Udell & Cevher 2017), made once from two products
-with a sample of rows. The remembered steps correct what the sample misses.
+cost. That variance is the least of the leading ones (Frangella, Tropp & Udell 2023) and the mean of
+the others: the mean alone is too little for most steps, and a sample has less of it than all rows.
+The directions are those of the Nyström approximation ΣΩ (ΩᵀΣΩ)⁻¹ ΩᵀΣ with random Ω (Tropp,
+Yurtsever, Udell & Cevher 2017), made once from two products with a sample of rows. The remembered
+steps correct what the sample misses.
 """
 
 from __future__ import annotations
@@ -280,7 +282,7 @@ class Preconditioner:
     mean: Float64  # of the scaled features over the sample, (D,); the solver centres by it
     directions: Float32 | None  # leading eigenvectors of Σ, one a row, (r, D); None: the features
     variances: Float64  # along them, (r,); of each feature where there are none
-    rest: float  # variance of every other direction, ≥ 0
+    rest: float  # variance of any other direction, above their mean, ≥ 0
     curvature: float  # c, in (0, ½]
     covariance: Float64 | None = None  # Σ itself, (D, D), of few features
     varies: NDArray[np.bool_] | None = None  # which features do, (D,); None: all
@@ -393,7 +395,7 @@ def fit_preconditioner(
     directions, variances = _leading_directions(sample, features, most, rng)
     others = features - len(variances)
     rest = max(sample.variance - float(variances.sum()), 0.0) / others
-    return Preconditioner(engine, sample.mean, directions, variances, rest, c)
+    return Preconditioner(engine, sample.mean, directions, variances, rest + variances[-1], c)
 
 
 def fit_mean(engine: Engine, rows: Rows, classes: int) -> Preconditioner:
