@@ -160,21 +160,26 @@ double DualAscent<T>::squared_norm() const {
 template <class T>
 void DualAscent<T>::finish(T* W) {
   if (!V_) prepare();
-  const Index D = rows_.features(), from = first_class();
-  if (rows_.own_squares()) finish_own(W);
+  if (has_own()) finish_own(W);
   r_.reset();
-  rows_.by_features([&](const Index* features, Index count, Index first) {
-    for (Index c = 0; c < columns(); ++c) {
-      T *const of_class = W + (from + c) * D, *const V = V_->data() + first * stride_ + c;
-      const double shift = shift_[static_cast<std::size_t>(from + c)];
-      for (Index i = 0; i < count; ++i) {
-        T& w = V[i * stride_];
-        if (mean_) w = static_cast<T>(static_cast<double>(w) - shift * (*mean_)[first + i]);
-        of_class[features[i]] = w;
+  if (!mean_) return;
+  split(pass().threads, pass().shape.D, [&](Index begin, Index end) {
+    for (Index d = begin; d < end; ++d)
+      for (Index c = 0; c < columns(); ++c) {
+        T& w = (*V_)[d * stride_ + c];
+        w = static_cast<T>(static_cast<double>(w) - shift_[static_cast<std::size_t>(first_class() + c)] * (*mean_)[d]);
       }
-    }
   });
   mean_.reset();
+}
+
+template <class T>
+void DualAscent<T>::weights(T* W) const {
+  const Index D = rows_.features(), from = first_class();
+  rows_.by_features([&](const Index* features, Index count, Index first) {
+    for (Index c = 0; c < columns(); ++c)
+      for (Index i = 0; i < count; ++i) W[(from + c) * D + features[i]] = (*V_)[(first + i) * stride_ + c];
+  });
   if (from) split(pass().threads, D, [&](Index begin, Index end) {
     for (Index d = begin; d < end; ++d) W[d] = T(0) - W[D + d];
   });

@@ -45,11 +45,14 @@ class DualAscent {
   double squared_norm() const;  // of V
   double mean_length() const { return mean_length_; }  // of the squares of the rows as they are
 
-  // Ends the sweeps and gives the weights W (K, D), zeroed. What follows is of them.
+  // Ends the sweeps: what follows is of the weights W (K, D), zeroed, of which those of rows' own features are written now.
+  // W may be null where rows have none.
   void finish(T* W);
+  bool has_own() const { return rows_.has_own(); }
   ClassMoments moments(const double* b);
   // Once, after the last of the moments.
   DualSlope slope(const double* b);
+  void weights(T* W) const;  // the others
 
  private:
   const Pass& pass() const { return rows_.pass(); }

@@ -62,6 +62,7 @@ class WideRows {
   // Counts features; `make` does the rest.
   explicit WideRows(const Pass& pass);
   Index stored() const { return stored_; }
+  bool has_own() const { return has_own_; }
   void make();
 
   const Pass& pass() const { return pass_; }  // by the features that are kept

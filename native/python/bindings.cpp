@@ -468,16 +468,12 @@ class DualSolution {
   Index features() const {
     return std::visit([](const auto& ascent) { return ascent->stored_features(); }, ascent_);
   }
-  nb::object finish() {
-    return std::visit([&]<class T>(const std::unique_ptr<DualAscent<T>>& ascent) {
-      Output<T> W({K_, D_});
-      {
-        nb::gil_scoped_release release;
-        IeeeArithmetic arithmetic;
-        ascent->finish(W.data());
-      }
-      return W.array();
-    }, ascent_);
+  void finish() {
+    work_on_weights([](auto& ascent, auto* W) { ascent.finish(W); }, [](const auto& ascent) { return ascent.has_own(); });
+  }
+  nb::object weights() {
+    work_on_weights([](const auto& ascent, auto* W) { ascent.weights(W); }, [](const auto&) { return true; });
+    return W_;
   }
   nb::tuple moments(const ReadArray& b) {
     const double* const at = of_classes(b);
@@ -496,6 +492,20 @@ class DualSolution {
   }
 
  private:
+  // Calls work(ascent, weights) without the lock; the weights are made when they are needed, or null.
+  template <class Work, class Needs>
+  void work_on_weights(const Work& work, const Needs& needs) {
+    std::visit([&]<class T>(const std::unique_ptr<DualAscent<T>>& ascent) {
+      if (!weights_ && needs(*ascent)) {
+        Output<T> W({K_, D_});
+        weights_ = W.data();
+        W_ = W.array();
+      }
+      nb::gil_scoped_release release;
+      IeeeArithmetic arithmetic;
+      work(*ascent, static_cast<T*>(weights_));
+    }, ascent_);
+  }
   const double* of_classes(const ReadArray& b) const { return check_doubles(b, "b", {K_}); }
   static nb::object copied(const std::vector<double>& values, std::initializer_list<Index> shape) {
     Output<double> out(shape);
@@ -505,6 +515,8 @@ class DualSolution {
 
   std::tuple<SparseArrays, ReadArray, ReadArray, OptionalArray, OptionalArray> arrays_;
   Index K_, D_ = 0;
+  nb::object W_;
+  void* weights_ = nullptr;  // of W_
   std::variant<std::unique_ptr<DualAscent<float>>, std::unique_ptr<DualAscent<double>>> ascent_;
 };
 
@@ -651,14 +663,14 @@ NB_MODULE(_native, m) {
            "Returns what b bends the mean of r by, (K, K), the sum of steps (K,), the mean loss, the squared norm of the "
            "weights, and nearly the gap to the dual.")
       .def("features", &DualSolution::features, "Returns how many features rows store.")
-      .def("finish", &DualSolution::finish,
-           "Ends the sweeps and returns the weights W (K, D), which what follows is of.")
+      .def("finish", &DualSolution::finish, "Ends the sweeps: what follows is of weights W in their type.")
       .def("moments", &DualSolution::moments, "b"_a,
            "Returns the mean loss at biases b (K,), the mean of p - y (K,), what b bends it by (K, K), and for the rows of "
            "each class the sum of their scores, times fractions, (K, K).")
       .def("slope", &DualSolution::slope, "b"_a,
            "Returns the squared norms of the gradient by W of loss and penalty, and of W, and the mean square of rows.\n\n"
-           "It is the last call.");
+           "It is the last call but for weights.")
+      .def("weights", &DualSolution::weights, "Returns W (K, D).");
   m.def("instruction_set", &instruction_set, "The instruction set in use; ONELAYER_ISA overrides it.");
   m.def("supported_instruction_sets", &supported_instruction_sets, "Those this machine supports, best first.");
   m.def("default_threads", &default_threads,

@@ -241,8 +241,8 @@ class DualSolution:
     def features(self) -> int:
         """Return how many features rows store."""
 
-    def finish(self) -> Floats:
-        """End the sweeps and return the weights W (K, D), which what follows is of."""
+    def finish(self) -> None:
+        """End the sweeps: what follows is of weights W in their type."""
 
     def moments(self, b: Float64) -> tuple[float, Float64, Float64, Float64]:
         """Return the mean loss at biases b (K,), and the mean of p − y, (K,).
@@ -252,7 +252,10 @@ class DualSolution:
         """
 
     def slope(self, b: Float64) -> tuple[float, float, float]:
-        """Return ‖∇_W J‖², ‖W‖² and the mean of ‖x‖²; the last call."""
+        """Return ‖∇_W J‖², ‖W‖² and the mean of ‖x‖²; the last call but for `weights`."""
+
+    def weights(self) -> Floats:
+        """Return W (K, D)."""
 
 def newton(
     X: Float64, y: NDArray[np.int64], fractions: Float64, offsets: Float64 | None,

@@ -134,9 +134,9 @@ def ascend(
         ahead = missing / math.log(fall) if fall > 1.0 else math.inf
         if missing <= 0.0 or ahead <= 1.0 or (sweep > 2 and ahead > MAX_AHEAD):
             break
-    W = solution.finish()
+    solution.finish()
     proof, b = _prove(solution, rows, b, l2)
-    return Ascent(W, b, proof)
+    return Ascent(solution.weights(), b, proof)
 
 
 def _prove(
