@@ -278,14 +278,24 @@ _TABLE = {
     ],
     "kernel/dual_ascent.cpp": [
         ("- 2 * along_[n] + mean_square_, 0.0)", "+ mean_square_, 0.0)"),
-        ("- shift[c] * mean_->data()[d])", ")"),
-        ("stride_ < K ? 2 : 1;", "1;"),
+        ("- shift_[static_cast<std::size_t>(first_class() + c)] * (*mean_)[d]);", ");"),
+        ("stride_ < K ? 2 * total : total;", "total;"),
         (
             "(scale ? scale[begin + i / stride_] * sums[i] : sums[i]) + bend * w",
             "sums[i] + bend * w",
         ),
         ("part.g[static_cast<std::size_t>(label)] -= f;", ""),
-        ("W[d] = T(0) - V[d];", "W[d] = V[d];"),
+        ("W[d] = T(0) - W[D + d];", "W[d] = W[D + d];"),
+        ("errors += error * value;", ""),
+        ("+ (*own_errors_)[i];", ";"),
+        ("own_error_squares_ += part;", ""),
+    ],
+    "kernel/wide_rows.cpp": [
+        ("of_several[d / 64] |= of_any[d / 64] & bit;", ""),
+        (" | (any_of[0][word] & any_of[thread][word])", ""),
+        ("at[thread] += at[thread - 1];", ""),
+        (" && !repeats_rows()", ""),
+        ("own += square_of(", "own += 0 * square_of("),
     ],
     "kernel/sparse_passes.hpp": [
         ("static_cast<double>(w) * scale[d])", "static_cast<double>(w))"),
