@@ -127,9 +127,10 @@ def kept_path(kind: str, folder: Path) -> Path:
 
 
 def read_kept(folder: Path, but: Path) -> list[dict[str, Part]]:
-    """The kept records of all kinds: the newest first, and those of one suite alone last."""
+    """The kept records of all kinds: the newest first, those of less than most suites last."""
     records = [read_record(path) for path in folder.glob("*.json") if path != but]
-    return sorted(records, key=lambda record: (len(record) > 1, started(record)), reverse=True)
+    half = max(map(len, records), default=0) / 2
+    return sorted(records, key=lambda record: (len(record) > half, started(record)), reverse=True)
 
 
 def started(record: Record) -> str:
