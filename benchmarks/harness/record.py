@@ -127,7 +127,7 @@ def kept_path(kind: str, folder: Path) -> Path:
 
 
 def read_kept(folder: Path, but: Path) -> list[dict[str, Part]]:
-    """The kept records of all kinds: the newest first, those of less than most suites last."""
+    """The kept records of all kinds: the newest first, those of few suites last."""
     records = [read_record(path) for path in folder.glob("*.json") if path != but]
     half = max(map(len, records), default=0) / 2
     return sorted(records, key=lambda record: (len(record) > half, started(record)), reverse=True)

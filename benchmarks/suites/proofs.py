@@ -96,12 +96,12 @@ class Desk(peers.Desk):
         one = self._pass_seconds(model.W[None], model.b[None])
         left, gap = 100 * (1 - model.passes * one / told["seconds"]), model.require_certificate()
         facts = {"passes": model.passes, "gap": gap.gap / gap.cost}
-        certified = partial(certify, data=self._dataset, l2=self._l2)
-        proof, certifying = timed(partial(certified, model))
+        work = partial(certify, data=self._dataset, l2=self._l2)
+        proof, certifying = timed(partial(work, model))
         while proof.gap < LEAST_GAP * proof.cost:
             tol = 2 * max(tol, LEAST_GAP)
             model = solve(self._dataset, self._l2, tol=tol, scaling="unit")
-            proof, certifying = timed(partial(certified, model))
+            proof, certifying = timed(partial(work, model))
         series = {"share": (left,), "certificate": (certifying["seconds"] / one,)}
         facts["certified"] = proof.gap / proof.cost
         return {"seconds": told["seconds"], "series": series, "facts": facts}

@@ -104,7 +104,7 @@ def test_many_classes_of_few_rows_take_few_passes(
     data = make_classes(1200, 128, 300)
     model = solve(data, l2, tol=1e-3)
     assert model.settings["status"] == "optimal"
-    assert (model.passes or most) <= most
+    assert 0 < (model.passes or 0) <= most
     monkeypatch.setattr(own_rows, "MIN_CLASSES", 301)
     plain = solve(data, l2, tol=1e-6)
     J, lowest = model.require_certificate().cost, plain.require_certificate()

@@ -171,7 +171,7 @@ def test_a_search_goes_on_from_a_state_to_the_same_bits(*, is_sparse: bool) -> N
         a, b = (of.solve(Target(0.0, 1e-4, l1=part * largest)) for of in (first, then))
         assert np.array_equal(a.W, b.W)
         assert a.certificate == b.certificate
-        ends = [np.array(of.state.curvature) for of in (first, then)]
+        ends = [np.array(of.state.slopes_at) for of in (first, then)]
         np.testing.assert_array_equal(ends[0], ends[1])
 
 

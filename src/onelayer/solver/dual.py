@@ -27,7 +27,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,10 +43,14 @@ from onelayer.solver.solver import (
     FLOAT64_PRODUCTS,
     Optimum,
     Progress,
+    Solver,
     SolverState,
     Target,
     first_bias,
 )
+
+if TYPE_CHECKING:
+    from onelayer.solver.reduction import MappedSolver
 
 Float64 = NDArray[np.float64]
 
@@ -199,16 +203,16 @@ class DualSolver:
         self,
         rows: Rows,
         classes: int,
-        make: Callable[[Callable[[Progress], None] | None], Any],
+        make: Callable[[Callable[[Progress], None] | None], Solver | MappedSolver],
         on_progress: Callable[[Progress], None] | None = None,
     ) -> None:
         self._rows, self._classes, self._make, self._on_progress = rows, classes, make, on_progress
         self._found: Optimum | None = None  # while the other solver does not know it
-        self._made: Any = None  # a Solver, or a MappedSolver of one
+        self._made: Solver | MappedSolver | None = None
         self._sweeps = 0  # of the solution that is searched for
 
     @property
-    def _other(self) -> Any:
+    def _other(self) -> Solver | MappedSolver:
         if self._made is None:
             self._made = self._make(None if self._on_progress is None else self._tell)
             if self._found is not None:
@@ -227,8 +231,7 @@ class DualSolver:
     @property
     def moved(self) -> Float64:
         """From the last solution but one to the last, in the features that are searched in."""
-        moved: Float64 = self._other.moved
-        return moved
+        return self._other.moved
 
     def move(self, step: Float64) -> None:
         """Start the next solution this far from the last."""
@@ -237,8 +240,7 @@ class DualSolver:
     @property
     def state(self) -> SolverState:
         """What to `restore` for the next solution to have the same bits."""
-        state: SolverState = self._other.state
-        return state
+        return self._other.state
 
     def restore(self, state: SolverState) -> None:
         """Go on from a state of a solver of the same rows."""
@@ -253,10 +255,10 @@ class DualSolver:
                 if (found := self._ascend(target)) is not None:
                     return found
             except KeyboardInterrupt:
-                cold: Optimum = self._other.solve(replace(target, max_passes=1))
+                cold = self._other.solve(replace(target, max_passes=1))
                 return replace(cold, status="interrupted")
         left = replace(target, max_passes=target.max_passes - self._sweeps)
-        optimum: Optimum = self._other.solve(left)
+        optimum = self._other.solve(left)
         passes, seconds = optimum.passes + self._sweeps, time.perf_counter() - began
         return replace(optimum, passes=passes, seconds=seconds)
 

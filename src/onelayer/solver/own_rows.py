@@ -73,7 +73,7 @@ class OwnRows:
         self.fractions = self.placed(fractions / centred.mass)
 
     @classmethod
-    def take(cls, centred: Rows, classes: int) -> bool:
+    def suit(cls, centred: Rows, classes: int) -> bool:
         """Whether classes are many and have few rows each, all in memory and without offsets."""
         held = centred.is_dense and stored_rows(centred.X) is None
         if not held or centred.score_offsets is not None or classes < MIN_CLASSES:
@@ -100,11 +100,8 @@ class OwnCurvature:
     def __init__(self, own: OwnRows, preconditioner: Preconditioner, missing: Float64) -> None:
         """`missing` is 1 − p of each row's own class, (N,)."""
         self._own, self._missing = own, own.placed(missing)
-        c, mean = (
-            preconditioner.curvature,
-            float((own.fractions * self._missing).sum()) / len(own.X),
-        )
-        c = min(max(mean, LEAST_OTHERS * c), c)
+        cold, mean = preconditioner.curvature, (own.fractions * self._missing).sum() / len(own.X)
+        c = min(max(float(mean), LEAST_OTHERS * cold), cold)
         self._others = replace(preconditioner, curvature=c, _made={})
         self._bend = -1.0
 

@@ -254,7 +254,8 @@ class ProximalSolver:
         )
         known = None if self._pair is None else self._slopes.state
         l1 = self._last_l1
-        return SolverState(at, slope, (), "float64", l1, newton=False, curvature=known, steps=0)
+        return SolverState(at, slope, (), "float64", l1, newton=False, curvature=None, steps=0,
+                           slopes_at=known)  # fmt: skip
 
     def restore(self, state: SolverState) -> None:
         """Go on from a state of a solver of the same rows."""
@@ -266,8 +267,8 @@ class ProximalSolver:
         self._last_l1, self._placed = state.l2, False
         if self._pair is None:
             self._slope = slope[:, :-1].copy()
-        elif state.curvature is not None:
-            self._slopes.restore(slope[0, :-1], state.curvature)
+        elif state.slopes_at is not None:
+            self._slopes.restore(slope[0, :-1], state.slopes_at)
             self._place(self._pair)
             self._pair.travel()
 
@@ -779,7 +780,7 @@ class ProximalSolvers:
 
 
 def merged(a: Indices, b: Indices) -> Indices:
-    """Places that are in one of two sets, ascending."""
+    """The places of two sets that share none, ascending."""
     return np.sort(np.concatenate([a, b]))
 
 

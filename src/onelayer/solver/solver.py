@@ -17,7 +17,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -31,6 +31,7 @@ from onelayer.data.scaling import EQUAL, Scaling
 from onelayer.engines import Engine, Weights, tiles
 from onelayer.engines.native import add_penalty, default_threads, without_shared
 from onelayer.errors import SettingsError, make_plain, require_number, require_whole
+from onelayer.files.records import MAY_LACK
 from onelayer.model.certificate import Certificate
 from onelayer.model.model import Model, chosen_features, no_optimum_words
 from onelayer.model.rows import TILE_ENTRIES
@@ -257,6 +258,8 @@ class SolverState:
     newton: bool
     curvature: Float64 | None  # where the curvature of the classes was taken, and steps since then
     steps: int
+    # For ℓ1 of two classes, as of `Slopes.state`.
+    slopes_at: Float64 | None = field(default=None, metadata=MAY_LACK)
 
 
 class Solver:
@@ -384,7 +387,7 @@ class Solver:
         if self._prices.curvature < math.inf or not self._present.all():
             return None
         centred, K = self._centred, self._shape[0]
-        return OwnRows(centred, K) if OwnRows.take(centred, K) else None
+        return OwnRows(centred, K) if OwnRows.suit(centred, K) else None
 
     def _take_curvature(self, at: Float64) -> None:
         self._held = self._held or self._hold_rows("float32")
