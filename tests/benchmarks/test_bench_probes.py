@@ -136,7 +136,13 @@ def here(monkeypatch: pytest.MonkeyPatch) -> type[InThisProcess]:
 
 
 @pytest.mark.usefixtures("here")
-def test_every_part_is_measured_and_what_was_measured_is_kept_at_once(session: Session) -> None:
+def test_every_part_is_measured_and_what_was_measured_is_kept_at_once(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probes, "peak_bytes", lambda: 1e6)
+    monkeypatch.setattr(
+        probes, "timed", lambda work, *_: (work(), {"seconds": 1.0, "peak_bytes": 5e6})
+    )
     kept: list[Part] = []
     part = probes.measure(replace(session, keep=kept.append), TINY)
     assert [len(m.seconds) for m in part.of("probe")] == [1] * 8
@@ -149,7 +155,7 @@ def test_every_part_is_measured_and_what_was_measured_is_kept_at_once(session: S
     assert (path.facts["rows"], many.facts["rows"]) == (1500, 1000)
     operations = 4.0 * 1500 * 12 * 4 * path.facts["passes"]
     assert path.facts["of_sgemm"] == pytest.approx(path.seconds[0] * 100e9 / operations)
-    assert path.facts["peak_bytes"] > 0
+    assert path.facts["peak_bytes"] == 5e6 - 1e6 - TINY.sweep.x_bytes
 
 
 def test_a_part_that_crashes_is_named_and_the_others_are_measured(
