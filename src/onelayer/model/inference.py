@@ -1,28 +1,18 @@
 """Errors of the coefficients: standard errors, p, intervals, and those of probabilities.
 
-    θ = (W_k − W_r, b_k − b_r)    contrasts of each class k with a reference class r
-    H = Σ wᵢ ∂²ℓᵢ/∂θ²             M = Σ wᵢ² ψᵢ ψᵢᵀ, of the gradients ψᵢ = ∂(ℓᵢ + λ Σ W²)/∂θ
-
     "hessian"      Cov θ = H⁻¹                 λ = 0, a weight is so many rows
     "sandwich"     Cov θ = H⁻¹ M H⁻¹           of groups ψ is summed over each group
     "bootstrap"    refits of rows, or groups, that are drawn with replacement
 
-A softmax knows no more than contrasts: adding one number to all scores changes no probability. Of
-many labels a row each label is a problem of its own, with itself against not having it.
-
-H is computed in the scaled features less their mean, which keeps its condition, and all that is
-shown is in the features' own units: with z = x · a + c, a coefficient of x is a times that of z,
-and the intercept of x is that of z plus Σ c θ_z.
-
-Source: McCullagh & Nelder (1989), Generalized Linear Models; White (1982), Maximum likelihood
-estimation of misspecified models; Liang & Zeger (1986), Longitudinal data analysis using
-generalized linear models.
+θ are the coefficients of each class less those of a reference, H is their Hessian and M the sum of
+squares of their gradients ψ: `model.contrasts` has the sums. Source: McCullagh & Nelder (1989),
+Generalized Linear Models; White (1982); Liang & Zeger (1986).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import import_module
@@ -35,14 +25,13 @@ from onelayer.data.dataset import Dataset, Splits, training_rows
 from onelayer.data.memory import available_memory, format_bytes
 from onelayer.data.progress import Log, quiet
 from onelayer.data.rows import Rows, weight_sum
-from onelayer.data.scaling import EQUAL
 from onelayer.engines import Engine, streaming, tiles
 from onelayer.errors import OnelayerError, SettingsError, plain, require_choice, require_number
+from onelayer.model.contrasts import BLOCK_ENTRIES, FAR, Contrasts, far_from_optimum, separated
 from onelayer.model.intervals import NORMAL, Bootstrap
 from onelayer.model.model import Model
 from onelayer.model.rows import fitted_rows, met_rows
-from onelayer.objective.loss import log_softmax, sigmoid, softmax
-from onelayer.objective.penalty import Penalty
+from onelayer.objective.loss import sigmoid, softmax
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -51,12 +40,7 @@ Float64 = NDArray[np.float64]
 
 Errors = Literal["auto", "hessian", "sandwich", "bootstrap"]
 
-INTERCEPT = "intercept"
-
 SOLVER = "onelayer.solver.solver"
-
-# Entries of a block of rows, each once for every class.
-BLOCK_ENTRIES = 1 << 21
 
 # Copies of the Hessian that are held at once, and the part of the free memory that they may take.
 COPIES, MEMORY_PART = 4, 0.5
@@ -66,13 +50,6 @@ FEW_BYTES = 64 << 20
 
 # Features that are named of those that leave resamples of a bootstrap without an optimum.
 MOST_LONE = 3
-
-# 1 − R² of a feature with those before it that is rounding: they are linearly dependent.
-DEPENDENT = 1e-10
-
-# How far a model may be from the optimum, in standard errors; and by how much a step of Newton's
-# may change a score where the optimum is finite.
-FAR, STEADY = 0.25, 0.05
 
 
 class Coefficient(NamedTuple):
@@ -143,9 +120,8 @@ class Inference:
     log_likelihood: float
     null_log_likelihood: float
     meaning: str
-    _model: Model
-    _mean: Float64  # of the scaled features, (D,)
-    _covariance: Float64 | None  # of the coefficients of z, (blocks, U, U)
+    _contrasts: Contrasts
+    _covariance: Float64 | None  # of its coefficients, (blocks, U, U)
     _draws: Bootstrapped | None  # of the same
 
     @property
@@ -188,7 +164,7 @@ class Inference:
         """A figure of the bootstrap of each coefficient, (C, T)."""
         assert self._draws is not None  # noqa: S101  # for the bootstrap alone
         _, units, freedom, kind = self._draws
-        draws = np.sort(_own_units(self._model, self._mean, self._draws.values), axis=0)
+        draws = np.sort(self._contrasts.own_units(self._draws.values), axis=0)
         found = np.empty(self.coefficients.shape)
         for at in np.ndindex(found.shape):
             values, value = draws[:, *at], float(self.coefficients[at])
@@ -210,13 +186,13 @@ class Inference:
         T = len(self.terms)
         if self._covariance is None:
             assert self._draws is not None  # noqa: S101  # one of both is there
-            draws = _own_units(self._model, self._mean, self._draws.values)
+            draws = self._contrasts.own_units(self._draws.values)
             draws -= draws.mean(axis=0)
             if self.reference is None:
                 return np.asarray(np.einsum("bct,bcs->cts", draws, draws) / (len(draws) - 1))
             flat = draws.reshape(len(draws), -1)
             return np.asarray(flat.T @ flat / (len(draws) - 1))
-        shift = _own_units(self._model, self._mean, np.eye(T)).T
+        shift = self._contrasts.own_units(np.eye(T)).T
         whole = np.kron(np.eye(self._covariance.shape[1] // T), shift)
         found: Float64 = whole @ self._covariance @ whole.T
         return found if self.reference is None else found[0]
@@ -279,7 +255,7 @@ class Inference:
         Raises:
             DataError: when rows do not have the D features, or contain NaN or infinity.
         """
-        model, draws = self._model, self._draws
+        model, draws = self._contrasts.model, self._draws
         S, X = model.scores(X, log=log), met_rows(model, X, quiet)
         size = self.coefficients.size * (1 if draws is None else len(draws.values))
         rows = Rows(X, np.zeros(len(X), np.int64), model.scaling.scale, model.scaling.offset)
@@ -287,44 +263,22 @@ class Inference:
         low, high = np.empty_like(S), np.empty_like(S)
         logit = S if model.many_labels else _logits(S)
         for place, tile in tiles(rows, max(1, BLOCK_ENTRIES // size)):
-            Z = _terms(tile, self._mean)
+            Z = self._contrasts.terms(tile)
             if draws is not None:
                 ends = [0.5 - self.level / 2.0, 0.5 + self.level / 2.0]
                 low[place], high[place] = np.quantile(self._drawn(draws, Z), ends, axis=0)
                 continue
-            half = self.quantile * self._logit_errors(Z, S[place])
+            assert self._covariance is not None  # noqa: S101  # there are no draws
+            errors = self._contrasts.logit_errors(Z, S[place], self._covariance)
+            half = self.quantile * errors
             low[place], high[place] = sigmoid(logit[place] - half), sigmoid(logit[place] + half)
         return ProbabilityIntervals(sigmoid(logit), low, high)
 
     def _drawn(self, draws: Bootstrapped, Z: Float64) -> Float64:
         """The probabilities that each refit gives, (B, n, K)."""
-        S = np.zeros((len(draws.values), len(Z), self._model.classes))
-        kept = [self._model.class_names.index(name) for name in self.class_names]
-        S[:, :, kept] = Z @ draws.values.transpose(0, 2, 1)
+        S = np.zeros((len(draws.values), len(Z), self._contrasts.model.classes))
+        S[:, :, self._contrasts.kept] = Z @ draws.values.transpose(0, 2, 1)
         return sigmoid(S) if self.reference is None else softmax(S)
-
-    def _logit_errors(self, Z: Float64, S: Float64) -> Float64:
-        """Standard errors of the logit of each probability, (n, K), by terms Z and scores S."""
-        T = len(self.terms)
-        assert self._covariance is not None  # noqa: S101  # there are no draws
-        if self.reference is None:
-            each = np.einsum("ns,kst,nt->nk", Z, self._covariance, Z, optimize=True)
-            return np.asarray(np.sqrt(each))
-        C, K = len(self.class_names), S.shape[1]
-        blocks = self._covariance[0].reshape(C, T, C, T)
-        V = np.empty((len(Z), C, C))  # of the contrasts' scores
-        for j in range(C):
-            for k in range(j, C):
-                V[:, j, k] = V[:, k, j] = np.einsum("nt,nt->n", Z @ blocks[j, :, k], Z)
-        kept = [self._model.class_names.index(name) for name in self.class_names]
-        errors = np.empty_like(S)
-        for k in range(K):
-            slope = np.zeros_like(S)
-            others = np.arange(K) != k
-            slope[:, others], slope[:, k] = -softmax(S[:, others]), 1.0
-            a = slope[:, kept]
-            errors[:, k] = np.sqrt(np.einsum("nj,njk,nk->n", a, V, a))
-        return errors
 
     def __repr__(self) -> str:
         # A package above this one, imported by name when the table is shown.
@@ -367,18 +321,17 @@ def infer(
     bootstraps = kind == "bootstrap"
     if not bootstraps:
         _check_size(model)
-    mean = _mean(rows)
-    seen = _look(model, rows, mean)
+    contrasts = Contrasts.between(model, rows, chosen)
+    seen = contrasts.look(rows)
     if l2 == 0.0:
-        _check_finite(model, rows, mean, seen)
-    kept = np.flatnonzero(np.arange(model.classes) != chosen)
-    theta = _contrasts(model, np.column_stack([model.W, model.b]), mean, kept, chosen)
+        contrasts.check_finite(rows, seen)
+    theta = contrasts.coefficients(np.column_stack([model.W, model.b]))
     covariance = draws = None
     if not bootstraps or (l2 == 0.0 and _hessian_bytes(model) <= FEW_BYTES):
         each_group = member if kind == "sandwich" else None
         counts = mass / rows.mass if kind == "hessian" else None
-        covariance = _by_curvature(model, rows, mean, kept, each_group, counts)
-        deviations = _deviations(model, mean, covariance)
+        covariance = contrasts.covariance(rows, each_group, counts)
+        deviations = contrasts.standard_errors(covariance)
     grouped = None if member is None or kind == "hessian" else int(member.max()) + 1
     meaning = _meaning(kind, l2, grouped=grouped is not None, weighted=rows.weights is not None)
     if bootstraps:
@@ -397,22 +350,22 @@ def infer(
             on_progress=on_progress,
         )
         if refits.separated:
-            raise _separated("some classes can be separated from others")
+            raise separated("some classes can be separated from others")
         if refits.apart > FAR:
-            raise _far(model, refits.apart, "")
-        values = _contrasts(model, refits.draws, mean, kept, chosen)
+            raise far_from_optimum(model, refits.apart, "")
+        values = contrasts.coefficients(refits.draws)
         covariance = None
         draws = Bootstrapped(values, refits.units, refits.freedom, refits.kind)
-        deviations = _own_units(model, mean, values).std(axis=0, ddof=1)
+        deviations = contrasts.own_units(values).std(axis=0, ddof=1)
         if refits.left_out:
             meaning += f"; {refits.left_out} of {resamples} resamples without an optimum left out"
-            meaning += _lone_words(model, refits.lone)
+            meaning += _lone_words(contrasts.term_names[-model.features :], refits.lone)
     return Inference(
         errors=kind,
-        class_names=tuple(model.class_names[k] for k in kept),
+        class_names=contrasts.class_names,
         reference=None if chosen is None else model.class_names[chosen],
-        terms=_term_names(model),
-        coefficients=_own_units(model, mean, theta),
+        terms=contrasts.term_names,
+        coefficients=contrasts.own_units(theta),
         standard_errors=deviations,
         level=float(level),
         rows=rows.count,
@@ -421,303 +374,22 @@ def infer(
         log_likelihood=-seen.loss * mass / rows.mass,
         null_log_likelihood=-mass * _null_loss(frequencies, model, rows, engine),
         meaning=meaning,
-        _model=model,
-        _mean=mean,
+        _contrasts=contrasts,
         _covariance=covariance,
         _draws=draws,
     )
 
 
-def _lone_words(model: Model, lone: Mapping[Any, int]) -> str:
+def _lone_words(features: Sequence[str], lone: Mapping[Any, int]) -> str:
     """Which features alone leave how many resamples without an optimum; "" where none does."""
-    names, parts = _term_names(model)[-model.features :], []
+    parts = []
     for verb, is_constant in (("separates classes alone", False), ("is constant", True)):
         counts = {of.feature: count for of, count in lone.items() if of.is_constant == is_constant}
         if counts:
             most = sorted(counts, key=lambda feature: -counts[feature])[:MOST_LONE]
-            named = " or ".join([repr(names[d]) for d in most] + ["…"] * (len(counts) > len(most)))
-            parts.append(f"in {sum(counts.values())} {named} {verb}")
+            named = [repr(features[d]) for d in most] + ["…"] * (len(counts) > len(most))
+            parts.append(f"in {sum(counts.values())} {' or '.join(named)} {verb}")
     return f" ({', '.join(parts)})" * bool(parts)
-
-
-def _term_names(model: Model) -> tuple[str, ...]:
-    names = model.feature_names or tuple(map(str, range(model.features)))
-    return (INTERCEPT, *names) if model.intercept else names
-
-
-def _contrasts(
-    model: Model,
-    weights: NDArray[np.floating],
-    mean: Float64,
-    kept: NDArray[np.int64],
-    reference: int | None,
-) -> Float64:
-    """Coefficients of z, (…, C, T), of W and b as columns, (…, K, D + 1)."""
-    weights = weights.astype(np.float64)
-    theta = W = weights[..., :-1]
-    if model.intercept:
-        theta = np.concatenate([weights[..., -1:] + (W @ mean)[..., None], W], axis=-1)
-    of_reference = 0.0 if reference is None else theta[..., [reference], :]
-    return np.asarray(theta[..., kept, :] - of_reference)
-
-
-def _own_units(model: Model, mean: Float64, theta: Float64) -> Float64:
-    """Coefficients (…, T) of z as those of the features as they are stored."""
-    if not model.intercept:
-        return np.asarray(theta * model.scaling.scale)
-    slopes = theta[..., 1:]
-    intercept = theta[..., :1] + (slopes @ (model.scaling.offset - mean))[..., None]
-    return np.concatenate([intercept, slopes * model.scaling.scale], axis=-1)
-
-
-class _Look(NamedTuple):
-    """What a first pass over the rows finds."""
-
-    loss: float  # Σ w ℓ
-    squares: Float64  # Σ w z² of the features, (D,)
-    all_right: bool  # whether each row's own class, or one label of all rows, is told right
-
-
-def _look(model: Model, rows: Rows, mean: Float64) -> _Look:
-    loss, squares = 0.0, np.zeros(len(mean))
-    right = np.ones(model.classes if model.many_labels else 1, bool)
-    for _, tile in tiles(rows, max(1, BLOCK_ENTRIES // (len(mean) + model.classes))):
-        Z, w, y = _terms(tile, mean), _weights(tile), tile.labels
-        S = _scores(model, tile, Z, mean)
-        squares += w @ Z[:, -len(mean) :] ** 2
-        if model.many_labels:
-            loss += float(w @ (np.logaddexp(0.0, S) - y * S).sum(axis=1))
-            right &= ((S > 0.0) == (y > 0)).all(axis=0)
-            continue
-        each = np.arange(len(y))
-        loss -= float(w @ log_softmax(S)[each, y])
-        own = S[each, y]
-        S[each, y] = -np.inf
-        right &= (own > S.max(axis=1)).all()
-    return _Look(loss, squares, bool(right.any()))
-
-
-class _Curvature(NamedTuple):
-    """Sums of a pass, of blocks of contrasts: one of all classes, or one for each label."""
-
-    H: Float64  # Σ w ∂²(ℓ + λ Σ W²)/∂θ², (blocks, U, U)
-    M: Float64  # Σ w² ψ ψᵀ of rows, or of groups, (blocks, U, U)
-    g: Float64  # Σ w ψ, (blocks, U)
-
-
-def _curvature(
-    model: Model,
-    rows: Rows,
-    mean: Float64,
-    kept: NDArray[np.int64],
-    l2: float,
-    member: NDArray[np.int64] | None,
-) -> _Curvature:
-    """The sums of contrasts of the classes `kept`, of a penalty λ Σ W²."""
-    K, T, C, many = model.classes, len(_term_names(model)), len(kept), model.many_labels
-    blocks, U = (C, T) if many else (1, C * T)
-    H, M, g = np.zeros((blocks, U, U)), np.zeros((blocks, U, U)), np.zeros(C * T)
-    own = np.zeros((C, T, T))  # of each class alone
-    of_groups = None if member is None else np.zeros((int(member.max()) + 1, C * T))
-    W = model.W.astype(np.float64)
-    bends = np.broadcast_to(Penalty(l2, factors=rows.penalty_factors).curvatures, len(mean))
-    pull = np.zeros((C, T))  # the penalty's gradient; what all classes share is no contrast
-    pull[:, -len(mean) :] = bends * (W if many else W - W.mean(axis=0))[kept]
-    for place, tile in tiles(rows, max(1, BLOCK_ENTRIES // (C * T))):
-        Z, w, y = _terms(tile, mean), _weights(tile), tile.labels
-        S = _scores(model, tile, Z, mean)
-        P = (sigmoid(S) if many else softmax(S))[:, kept]
-        residual = P - (y if many else np.eye(K)[y][:, kept])
-        for k, p in enumerate(P.T):
-            own[k] += (Z * (w * p * (1.0 - p if many else 1.0))[:, None]).T @ Z
-        if not many:
-            A = ((np.sqrt(w)[:, None] * P)[:, :, None] * Z[:, None]).reshape(len(Z), U)
-            H[0] -= A.T @ A
-        G = (w[:, None, None] * (residual[:, :, None] * Z[:, None] + pull)).reshape(len(Z), C * T)
-        g += G.sum(axis=0)
-        if of_groups is None or member is None:
-            M += _grams(G, blocks)
-        else:
-            np.add.at(of_groups, member[place], G)
-    if of_groups is not None:
-        M = _grams(of_groups, blocks) * (len(of_groups) / (len(of_groups) - 1.0))
-    features = np.arange(T - len(mean), T)
-    own[:, features, features] += bends * rows.mass
-    if many:
-        H = own
-    else:
-        each, classes = H.reshape(C, T, C, T), np.arange(C)
-        each[classes, :, classes] += own
-        # Of contrasts it is 2λ (I − 11ᵀ/K), for W has no part that all classes share.
-        each[:, features, :, features] -= bends[:, None, None] * rows.mass / K
-    return _Curvature(H, M, g.reshape(blocks, U))
-
-
-def _grams(G: Float64, blocks: int) -> Float64:
-    """GᵀG of each block of columns, (blocks, U, U)."""
-    of_blocks = G.reshape(len(G), blocks, -1).transpose(1, 0, 2)
-    return np.asarray(of_blocks.transpose(0, 2, 1) @ of_blocks)
-
-
-def _scores(model: Model, tile: Rows, Z: Float64, mean: Float64) -> Float64:
-    W = model.W.astype(np.float64)
-    S = Z[:, -len(mean) :] @ W.T + (model.b + W @ mean)
-    return np.asarray(S if tile.row_offsets is None else S + tile.row_offsets)
-
-
-def _terms(tile: Rows, mean: Float64) -> Float64:
-    """The terms of rows, (n, T): 1 for the intercept, and the scaled features less their mean."""
-    X = tile.scaled() - mean
-    return np.column_stack([np.ones(tile.count), X]) if tile.intercept else X
-
-
-def _weights(rows: Rows) -> Float64:
-    return np.ones(rows.count) if rows.row_weights is None else rows.row_weights
-
-
-def _mean(rows: Rows) -> Float64:
-    """The mean of the scaled features, by weight, (D,); 0 where no intercept takes it up."""
-    if not rows.intercept:
-        return np.zeros(rows.X.shape[1])
-    step = max(1, BLOCK_ENTRIES // rows.X.shape[1])
-    total = sum(_weights(tile) @ tile.scaled() for _, tile in tiles(rows, step))
-    return np.asarray(total) / rows.mass
-
-
-def _inverse(H: Float64, names: tuple[str, ...]) -> Float64:
-    """H⁻¹ of one block; a SettingsError where some features are a combination of others."""
-    unit = 1.0 / np.sqrt(H.diagonal())  # in which every curvature is 1
-    scaled = H * unit * unit[:, None]
-    try:
-        pivots = np.linalg.cholesky(scaled).diagonal()
-    except np.linalg.LinAlgError:
-        pivots = np.zeros(1)
-    if pivots.min() ** 2 <= DEPENDENT:
-        T = len(names)
-        least = np.linalg.eigh(scaled[:T, :T])  # of the first class
-        if least[0][0] > T * DEPENDENT:
-            raise _separated("some classes can be separated from others")
-        part = np.abs(least[1][:, 0])
-        named = [repr(names[t]) for t in np.flatnonzero(part > 0.05 * part.max())]
-        listed = ", ".join(named[:4]) + (", …" if len(named) > 4 else "")
-        raise SettingsError(
-            f"the features {listed} are linearly dependent, so with λ = 0 their coefficients are "
-            "not determined; leave one out, or solve with λ > 0."
-        )
-    inverse = np.linalg.inv(scaled)
-    return np.asarray((inverse + inverse.T) * (0.5 * unit * unit[:, None]))
-
-
-def _check_finite(model: Model, rows: Rows, mean: Float64, seen: _Look) -> None:
-    """Refuse classes that can be separated, and features that are constant up to rounding."""
-    groups = model.settings.get("separated")
-    if groups:
-        raise _separated(f"the rows of {', '.join(groups[0])} can be separated from the others")
-    if seen.all_right:
-        raise _separated("the model is right of every row")
-    spread = np.sqrt(seen.squares / rows.mass)
-    constant = np.flatnonzero(spread <= EQUAL * (np.abs(mean) + np.abs(rows.offset)))
-    if len(constant):
-        name = _term_names(model)[constant[0] - len(mean)]
-        raise SettingsError(
-            f"the feature {name!r} is constant in these rows, so with λ = 0 its coefficient is not "
-            "determined; leave it out, or solve with λ > 0."
-        )
-
-
-def _by_curvature(
-    model: Model,
-    rows: Rows,
-    mean: Float64,
-    kept: NDArray[np.int64],
-    member: NDArray[np.int64] | None,
-    counts: float | None,
-) -> Float64:
-    """The covariance of the coefficients of z: the sandwich, or H⁻¹ of rows that count so often."""
-    found = _curvature(model, rows, mean, kept, model.l2 or 0.0, member)
-    inverse = np.array([_inverse(H, _term_names(model)) for H in found.H])
-    step = np.einsum("bij,bj->bi", inverse, found.g).reshape(len(kept), -1)
-    plain = inverse / (counts or 1.0)
-    _check_near(model, mean, kept, step, plain)
-    if model.l2 == 0.0:
-        _check_inseparable(model, rows, mean, kept, step)
-    if counts is not None:
-        return np.asarray(plain)
-    covariance = np.asarray(inverse @ found.M @ inverse)
-    _check_near(model, mean, kept, step, covariance)
-    return covariance
-
-
-def _deviations(model: Model, mean: Float64, covariance: Float64) -> Float64:
-    """Standard errors of the coefficients in the features' own units, (C, T)."""
-    T, scale = len(_term_names(model)), model.scaling.scale
-    blocks, U, _ = covariance.shape
-    each = covariance.reshape(blocks, U // T, T, U // T, T)
-    own = np.concatenate([[block[c, :, c] for c in range(U // T)] for block in each])
-    variances = np.einsum("ctt->ct", own).copy()
-    if model.intercept:
-        to_intercept = np.append(1.0, model.scaling.offset - mean)
-        variances[:, 0] = np.einsum("t,cts,s->c", to_intercept, own, to_intercept)
-    variances[:, -len(mean) :] *= scale**2
-    return np.asarray(np.sqrt(variances))
-
-
-def _check_near(
-    model: Model, mean: Float64, kept: NDArray[np.int64], step: Float64, covariance: Float64
-) -> None:
-    """Refuse a model that is not at its optimum, by a step of Newton's (C, T) from there."""
-    with np.errstate(invalid="ignore"):  # with λ > 0 a constant feature has no errors
-        apart = np.abs(_own_units(model, mean, step)) / _deviations(model, mean, covariance)
-    apart = np.nan_to_num(apart)
-    if apart.max() > FAR:
-        k, t = np.unravel_index(int(np.argmax(apart)), apart.shape)
-        of = f" (of {_term_names(model)[t]!r} for {model.class_names[kept[k]]!r})"
-        raise _far(model, float(apart.max()), of)
-
-
-def _check_inseparable(
-    model: Model, rows: Rows, mean: Float64, kept: NDArray[np.int64], step: Float64
-) -> None:
-    """Refuse classes that can be separated, by a step of Newton's and the one after it.
-
-    Where an optimum is infinitely far, steps are small in standard errors, which grow without end
-    as well, and yet each moves scores by about 1.
-    """
-    moved = _largest_change(rows, mean, step)
-    if moved.max() <= STEADY:
-        return
-    W, b, names = model.W.astype(np.float64), model.b.astype(np.float64), _term_names(model)
-    W[kept] -= step[:, -len(mean) :]
-    if model.intercept:
-        b[kept] -= step[:, 0] - step[:, 1:] @ mean
-    found = _curvature(replace(model, W=W, b=b), rows, mean, kept, 0.0, None)
-    inverse = np.array([_inverse(H, names) for H in found.H])
-    again = np.einsum("bij,bj->bi", inverse, found.g).reshape(step.shape)
-    if _largest_change(rows, mean, again).max() > 0.5 * moved.max():
-        feature = names[int(np.argmax(moved[-len(mean) :])) - len(mean)]
-        raise _separated(f"some classes can be separated from others by {feature!r}")
-
-
-def _largest_change(rows: Rows, mean: Float64, step: Float64) -> Float64:
-    """The most that each term's part of a step (C, T) changes a score, (T,)."""
-    largest = np.zeros(step.shape[1])
-    for _, tile in tiles(rows, max(1, BLOCK_ENTRIES // step.size)):
-        largest = np.maximum(largest, np.abs(_terms(tile, mean)).max(axis=0))
-    return np.asarray(largest * np.abs(step).max(axis=0))
-
-
-def _far(model: Model, apart: float, which: str) -> SettingsError:
-    return SettingsError(
-        f"errors are of the optimum, but this model may be {apart:.2g} standard errors from it"
-        f"{which}; solve(data, l2={model.l2:g}, tol=1e-10) finds it."
-    )
-
-
-def _separated(words: str) -> SettingsError:
-    return SettingsError(
-        f"{words}, so with λ = 0 the coefficients grow without end and have no errors; solve with "
-        "λ > 0."
-    )
 
 
 def _reference(model: Model, reference: object) -> int | None:
