@@ -153,13 +153,15 @@ def digests(engine: Engine) -> Iterator[tuple[str, str]]:
 def of_cifar10(engine: Engine, seeds: int, epochs: int, rows: int) -> str:
     """The digest of the report's four settings, from several seeds, on the first rows."""
     data = load()
-    parts = (part.take(slice(rows)) for part in (data.train, data.validation, data.test))
+    first = {
+        name: getattr(data, name).take(slice(rows)) for name in ("train", "validation", "test")
+    }
     runs = [
         Run(each.learning_rate, each.l2, seed, batch_size=100, epochs=epochs, shuffle=False)
         for each in EXPERIMENTS
         for seed in range(seeds)
     ]
-    return trained(engine, Splits(*parts, name=data.name, source=data.source), *runs)
+    return trained(engine, replace(data, **first), *runs)
 
 
 def main() -> None:
