@@ -88,7 +88,7 @@ void DualAscent<T>::prepare() {
   const double* const own = rows_.own_squares();
   V_ = std::make_unique<Buffer<T>>(D * stride_);
   r_ = std::make_unique<Buffer<T>>(N * pass().shape.K);
-  squares_.assign(rows_.squares(), rows_.squares() + N);
+  squares_ = rows_.take_squares();
   for (std::size_t n = 0; n < squares_.size(); ++n) mean_length_ += fractions_[n] * squares_[n];
   if (!intercept_) return;
   const double* const scale = pass().rows.scale;
@@ -162,6 +162,7 @@ void DualAscent<T>::finish(T* W) {
   if (!V_) prepare();
   if (has_own()) finish_own(W);
   r_.reset();
+  squares_ = {}, along_ = {};
   if (!mean_) return;
   split(pass().threads, pass().shape.D, [&](Index begin, Index end) {
     for (Index d = begin; d < end; ++d)

@@ -34,25 +34,29 @@ Index FeatureSet::list(Index word, Index* features, Index& count) const {
 StoredFeatures::StoredFeatures(const StoredMatrix& x, Index count, Index D, int threads) {
   const int used = threads_of(x.indptr[count] - x.indptr[0], threads);
   const auto words = static_cast<std::size_t>(ceil_div(D, Index{64}));
-  std::vector<std::vector<std::uint64_t>> any_of(static_cast<std::size_t>(used)), several_of(any_of.size());
+  struct Word {
+    std::uint64_t any = 0, several = 0;
+  };
+  std::vector<std::vector<Word>> of_threads(static_cast<std::size_t>(used));
   run_threads(used, [&](int thread) {
-    std::vector<std::uint64_t> of_any(words), of_several(words);
+    std::vector<Word> found(words);
     for (Index j = x.indptr[part_begin(count, used, thread)]; j < x.indptr[part_begin(count, used, thread + 1)]; ++j) {
       const auto d = static_cast<std::size_t>(x.feature(j));
       const std::uint64_t bit = std::uint64_t{1} << (d % 64);
-      of_several[d / 64] |= of_any[d / 64] & bit;
-      of_any[d / 64] |= bit;
+      Word& word = found[d / 64];
+      word.several |= word.any & bit;
+      word.any |= bit;
     }
-    any_of[static_cast<std::size_t>(thread)] = std::move(of_any);
-    several_of[static_cast<std::size_t>(thread)] = std::move(of_several);
+    of_threads[static_cast<std::size_t>(thread)] = std::move(found);
   });
-  for (std::size_t thread = 1; thread < any_of.size(); ++thread)
+  std::vector<std::uint64_t> of_any(words), of_several(words);
+  for (const std::vector<Word>& of : of_threads)
     for (std::size_t word = 0; word < words; ++word) {
-      several_of[0][word] |= several_of[thread][word] | (any_of[0][word] & any_of[thread][word]);
-      any_of[0][word] |= any_of[thread][word];
+      of_several[word] |= of[word].several | (of_any[word] & of[word].any);
+      of_any[word] |= of[word].any;
     }
-  any = FeatureSet(std::move(any_of[0]));
-  several = FeatureSet(std::move(several_of[0]));
+  any = FeatureSet(std::move(of_any));
+  several = FeatureSet(std::move(of_several));
 }
 
 WideRows::WideRows(const Pass& pass) : pass_(pass), x_(pass.rows.x), scale_(pass.rows.scale), D_(pass.shape.D) {
@@ -128,20 +132,6 @@ void WideRows::make() {
   pass_.rows.scale = kept_scale_.data();
 }
 
-// Lists the stored values of a row that are kept, or its own, without branches, which would be foretold badly.
-Index WideRows::list(Index row, bool kept, std::vector<Index>& listed) const {
-  const StoredMatrix x = x_;
-  const Index begin = x.indptr[row], end = x.indptr[row + 1];
-  if (static_cast<Index>(listed.size()) < end - begin) listed.resize(static_cast<std::size_t>(end - begin));
-  Index* const places = listed.data();
-  Index count = 0;
-  for (Index j = begin; j < end; ++j) {
-    places[count] = j;
-    count += kept_.has(x.feature(j)) == kept;
-  }
-  return count;
-}
-
 // Sums up the squares of rows, and copies what they keep to place `at` and on.
 template <class S>
 void WideRows::read(const S* values, Index first, Index last, Index at) {
@@ -157,18 +147,28 @@ void WideRows::read(const S* values, Index first, Index last, Index at) {
       return value * value;
     };
     double square = 0, own = 0;
-    for (Index j = begin; j < end; ++j) square += square_of(j);
-    squares_[static_cast<std::size_t>(row)] = square;
     if (!has_own_) {
+      for (Index j = begin; j < end; ++j) square += square_of(j);
+      squares_[static_cast<std::size_t>(row)] = square;
       for (Index j = begin; indices && j < end; ++j) indices[j] = static_cast<std::int32_t>(kept_.place(x.feature(j)));
       continue;
     }
-    for (Index i = 0, count = list(row, false, listed); i < count; ++i)
-      own += square_of(listed[static_cast<std::size_t>(i)]);
+    if (static_cast<Index>(listed.size()) < end - begin) listed.resize(static_cast<std::size_t>(end - begin));
+    Index* const places = listed.data();
+    Index count = 0;
+    for (Index j = begin; j < end; ++j) {  // without branches, which would be foretold badly
+      const bool is_kept = kept_.has(x.feature(j));
+      const double of_value = square_of(j);
+      square += of_value;
+      own += of_value * static_cast<double>(!is_kept);
+      places[count] = j;
+      count += is_kept;
+    }
+    squares_[static_cast<std::size_t>(row)] = square;
     own_squares_[static_cast<std::size_t>(row)] = own;
     indptr_[static_cast<std::size_t>(row)] = at;
-    for (Index i = 0, count = list(row, true, listed); i < count; ++i, ++at) {
-      const Index j = listed[static_cast<std::size_t>(i)];
+    for (Index i = 0; i < count; ++i, ++at) {
+      const Index j = places[i];
       indices[at] = static_cast<std::int32_t>(kept_.place(x.feature(j)));
       kept_values[at] = values[j];
     }
@@ -176,10 +176,17 @@ void WideRows::read(const S* values, Index first, Index last, Index at) {
 }
 
 void WideRows::read_own(Index n, OwnValues& own) const {
-  const Index count = list(x_.row(n), false, own.places);
-  if (own.features.size() < own.places.size()) {
+  const StoredMatrix x = x_;
+  const Index begin = x.indptr[x.row(n)], end = x.indptr[x.row(n) + 1];
+  if (static_cast<Index>(own.places.size()) < end - begin) {
+    own.places.resize(static_cast<std::size_t>(end - begin));
     own.features.resize(own.places.size());
     own.values.resize(own.places.size());
+  }
+  Index count = 0;
+  for (Index j = begin; j < end; ++j) {  // without branches, which would be foretold badly
+    own.places.data()[count] = j;
+    count += !kept_.has(x.feature(j));
   }
   own.count = count;
   with_values(x_, [&](const auto* values) {

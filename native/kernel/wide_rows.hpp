@@ -66,7 +66,7 @@ class WideRows {
   void make();
 
   const Pass& pass() const { return pass_; }  // by the features that are kept
-  const double* squares() const { return squares_.data(); }  // (N,), of whole rows
+  std::vector<double> take_squares() { return std::move(squares_); }  // (N,), of whole rows
   // (N,), of what rows have of their own, or null.
   const double* own_squares() const { return has_own_ ? own_squares_.data() : nullptr; }
   Index features() const { return D_; }
@@ -92,7 +92,6 @@ class WideRows {
 
  private:
   bool repeats_rows() const;
-  Index list(Index row, bool kept, std::vector<Index>& listed) const;
   template <class S> void read(const S* values, Index first, Index last, Index at);
 
   Pass pass_;

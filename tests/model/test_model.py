@@ -137,6 +137,13 @@ def test_parts_that_do_not_fit_together_are_refused(parts: dict[str, Any], said:
         make_model(**parts)
 
 
+def test_finite_weights_whose_sum_is_not_are_taken() -> None:
+    large = np.full((3, 12), np.finfo(np.float32).max, np.float32)
+    assert make_model(W=large).W.shape == (3, 12)
+    with pytest.raises(DataError, match="W must be finite"):
+        make_model(W=np.where(np.arange(12) == 7, np.float32(-np.inf), large))
+
+
 def test_the_model_of_a_result_scores_what_its_record_says(splits: Splits) -> None:
     runs = grid(learning_rate=0.1, l2=[0.01, 0.1], epochs=3, batch_size=30)
     result = train(splits, runs, scaling="standardize")

@@ -658,13 +658,20 @@ def _check_weights(W: NDArray[np.floating], b: NDArray[np.floating]) -> None:
             raise DataError(f"a model's {name} must be {expected}, but it is {array.dtype}.")
 
 
+def _are_finite(values: NDArray[np.floating]) -> bool:
+    """Whether none is NaN or infinite; one sum says so, unless it overflows."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = values.sum()
+    return bool(np.isfinite(total) or np.isfinite([values.min(), values.max()]).all())
+
+
 def _check_parts(model: Model) -> None:
     """Refuse numbers that are not finite, names that are not different, and other sizes."""
     (K, D), names, features = model.W.shape, model.class_names, model.feature_names
     scale, offset = model.scaling.scale, model.scaling.offset
     of_features = ("scale", held_values(scale)), ("offset", held_values(offset))
     for name, values in (("W", model.W), ("b", model.b), *of_features):
-        if not np.isfinite([values.min(), values.max()]).all():  # of which NaN is either
+        if not _are_finite(values):
             raise DataError(f"a model's {name} must be finite, but it contains NaN or infinity.")
     if len(names) < 2 or len(set(names)) != len(names):
         raise DataError(
