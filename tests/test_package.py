@@ -13,6 +13,7 @@ import time
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import onelayer
@@ -201,3 +202,53 @@ def test_each_module_that_only_one_other_imports_has_its_reason_in_the_architect
     alone = modules_with_one_importer()
     assert sorted(path for path in alone if not path.endswith(tuple(named))) == []
     assert [name for name in named if not any(path.endswith(name) for path in alone)] == []
+
+
+def _takers_of_rows() -> dict[str, tuple[object, str]]:
+    """Every public function and method that takes rows with labels, and how it calls them."""
+    found: dict[str, tuple[object, str]] = {}
+    for name in PUBLIC:
+        public = getattr(onelayer, name)
+        if inspect.isclass(public):
+            of_class = {f"{name}.{m}": f for m, f in inspect.getmembers(public, inspect.isfunction)}
+        else:
+            of_class = {name: public}
+        for called, function in of_class.items():
+            if called.rpartition(".")[2].startswith("_") or called == "Checkpoint.managing_path":
+                continue
+            for parameter in inspect.signature(function).parameters.values():
+                if re.search(r"\b(Dataset|Splits)\b", str(parameter.annotation)):
+                    found[called] = function, parameter.name
+    return found
+
+
+@pytest.mark.parametrize("called", _takers_of_rows())
+@pytest.mark.parametrize("rows", [np.eye(4), (np.eye(4), [0, 1, 0, 1]), "digits"], ids=type)
+def test_what_takes_rows_with_labels_says_how_to_make_them_of_anything_else(
+    called: str, rows: object
+) -> None:
+    function, parameter = _takers_of_rows()[called]
+    model = onelayer.Model(np.eye(2, 4), np.zeros(2))
+    given: dict[str, object] = {parameter: rows}
+    for name, own in inspect.signature(function).parameters.items():  # type: ignore[arg-type]
+        if own.default is own.empty and name not in (parameter, "args", "kwargs"):
+            given[name] = onelayer.Run(0.1) if name == "runs" else model
+    hint = r"load\(path\) reads them" if isinstance(rows, str) else r"split\(X, y\) makes them"
+    with pytest.raises(onelayer.SettingsError, match=f" needs splits.* onelayer.{hint}"):
+        function(**given)  # type: ignore[operator]
+
+
+def test_arrays_given_as_to_scikit_learn_are_not_taken_for_a_setting() -> None:
+    X, y = np.eye(4), np.array([0, 1, 0, 1])
+    with pytest.raises(onelayer.SettingsError, match=r"solve needs splits or a Dataset.*ndarray"):
+        onelayer.solve(X, y)  # type: ignore[arg-type]
+    with pytest.raises(onelayer.SettingsError, match="Splits needs splits or a Dataset"):
+        onelayer.Splits(X, X, X, "rows", "memory")  # type: ignore[arg-type]
+
+
+def test_what_takes_a_model_names_what_it_was_given_in_its_place() -> None:
+    splits = onelayer.split(np.eye(20), [0, 1] * 10)
+    with pytest.raises(onelayer.SettingsError, match=r"certify needs a Model.*Splits was given"):
+        onelayer.certify(splits, splits)  # type: ignore[arg-type]
+    with pytest.raises(onelayer.SettingsError, match=r"compare needs a Model.*Splits was given"):
+        onelayer.compare(splits, splits, splits)  # type: ignore[arg-type]

@@ -226,3 +226,7 @@ def test_scores_beyond_the_largest_number_are_blamed_on_the_weights() -> None:
     model = Model(np.full((2, 3), 1e308), np.zeros(2))
     with pytest.raises(DataError, match=r"row 1 gives a score beyond .* up to 1e\+308"):
         model.predict([[0.0, 0.0, 0.0], [9.0, 9.0, 9.0]])
+
+
+def test_no_public_method_of_a_model_takes_scores_where_others_take_rows() -> None:
+    assert not hasattr(Model, "probabilities")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -35,7 +36,7 @@ from onelayer.data.streaming import (
     stored_rows,
 )
 from onelayer.data.weights import check_weights, near_one, numbers
-from onelayer.errors import DataError
+from onelayer.errors import DataError, SettingsError
 from onelayer.files.records import MAY_LACK, MaybeNone
 
 # What rows have besides X and y.
@@ -451,6 +452,8 @@ class Splits:
         return f"{self.name}: {self.train.rows} training, {held_out}, {self.train._columns}"
 
     def __post_init__(self) -> None:
+        for part in (self.train, self.validation, self.test):
+            require_rows("Splits", part)
         for role in ("validation", "test"):
             whose = f"{self.train.name}"
             other = getattr(self, role).with_features(self.train.feature_names, whose)
@@ -523,6 +526,26 @@ class DataCard:
     def many_labels(self) -> bool:
         """Whether a row has any number of labels."""
         return self.label_type == MANY
+
+
+def require_rows(function: str, data: object) -> None:
+    """Raise `SettingsError` unless `data` are rows with labels: a `Dataset` or `Splits`."""
+    if not isinstance(data, Dataset | Splits):
+        raise _no_rows(function, "splits or a Dataset", data)
+
+
+def require_splits(function: str, data: object) -> None:
+    """Raise `SettingsError` unless `data` are `Splits`."""
+    if not isinstance(data, Splits):
+        raise _no_rows(function, "splits, with validation and test rows", data)
+
+
+def _no_rows(function: str, needed: str, given: object) -> SettingsError:
+    named = isinstance(given, str | os.PathLike)
+    hint = "load(path) reads them" if named else "split(X, y) makes them of arrays"
+    return SettingsError(
+        f"{function} needs {needed}, but {type(given).__name__} was given; onelayer.{hint}."
+    )
 
 
 def training_rows(data: Dataset | Splits) -> Dataset:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onelayer.data import Dataset, Splits
-from onelayer.data.dataset import data_card, training_rows
+from onelayer.data.dataset import data_card, require_rows, training_rows
 from onelayer.data.rows import Rows, rows_of
 from onelayer.data.scaling import fit_scaling
 from onelayer.data.sparse import sparse_rows
@@ -186,6 +186,7 @@ def fit_best_linear(
         >>> model.W.shape
         (10, 64)
     """
+    require_rows("fit_best_linear", data)
     dataset, engine = training_rows(data), streaming(engine)
     if recipe is None:
         recipe = Recipe() if dataset.image_shape else Recipe(moves=0, flips=False)
@@ -313,6 +314,7 @@ def compare_recipes(
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[HeldOut]:
     """Cross-validate recipes: fit each on the rows outside every fold, evaluate on the fold."""
+    require_rows("compare_recipes", data)
     dataset = training_rows(data)
     if not recipes:
         raise SettingsError("compare_recipes needs at least one recipe.")

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from onelayer.data import Dataset, Splits, load
-from onelayer.data.dataset import training_rows
+from onelayer.data.dataset import require_rows, require_splits, training_rows
 from onelayer.data.scaling import fit_scaling
 from onelayer.data.sparse import sparse_rows
 from onelayer.engines import Engine
@@ -123,6 +123,7 @@ def reproduce(
         ('λ=0.1, η=0.01',)
     """
     data = load("cifar10") if data is None else data
+    require_splits("reproduce", data)
     experiments = choose_experiments(only)
     runs = plan_experiments(experiments, seeds=seeds)
     started = time.perf_counter()
@@ -224,6 +225,7 @@ def check_gradient(
         >>> check_gradient(load("digits"), batch_sizes=[20]).passed
         True
     """
+    require_rows("check_gradient", data)
     rows, l2s, batch_sizes = training_rows(data), as_values(l2), as_values(batch_sizes)
     rows.refuse_offsets("check_gradient")
     for value in l2s:

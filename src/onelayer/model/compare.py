@@ -20,14 +20,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from onelayer.data.dataset import Dataset, Splits
+from onelayer.data.dataset import Dataset, Splits, require_rows
 from onelayer.data.progress import Log
 from onelayer.engines import Engine
 from onelayer.errors import DataError, SettingsError, as_values, known_options
 from onelayer.model.evaluation import groups_of
 from onelayer.model.intervals import RESAMPLES, bootstrap
 from onelayer.model.metrics import metric_of
-from onelayer.model.model import Model
+from onelayer.model.model import Model, require_model
 from onelayer.model.rows import meet, scored_by
 
 # A p below this is called more than chance.
@@ -179,15 +179,20 @@ def compare(
         (0.51, True)
     """
     metric = metric_of(scoring)
-    models = [first, *([second] if isinstance(second, Model) else second)]
+    models = [first, *([second] if isinstance(second, Model) else as_values(second))]
+    for model in models:
+        require_model("compare", model)
     called = _names(models, names)
-    several = [data] * len(models) if isinstance(data, Dataset | Splits) else [*data]
+    of_each = isinstance(data, Sequence) and not isinstance(data, str)
+    several: list[Any] = [*data] if of_each else [data] * len(models)
     if len(several) != len(models):
         raise SettingsError(
             f"data must be one data set, or one for each of the {len(models)} models, but there "
             f"are {len(several)}."
         )
-    parts = [one.test if isinstance(one, Splits) else one for one in several]
+    for one in several:
+        require_rows("compare", one)
+    parts: list[Dataset] = [one.test if isinstance(one, Splits) else one for one in several]
     rows = parts[0]
     y, met = _meet(models, parts, log)
     counted = _counted(models, met, y, include_training_rows)

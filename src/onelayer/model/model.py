@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from onelayer.data.classes import INDEX, MANY, LabelType, check_label_type, label_values
-from onelayer.data.dataset import DataCard, Dataset, SplitCard, Splits
+from onelayer.data.dataset import DataCard, Dataset, SplitCard, Splits, require_rows
 from onelayer.data.fingerprints import row_fingerprints
 from onelayer.data.progress import Log
 from onelayer.data.scaling import Scaling, held_values
@@ -267,6 +267,7 @@ class Model:
             >>> int(model.trained_on(data.train).sum()), int(model.trained_on(data.test).sum())
             (1000, 0)
         """
+        require_rows("trained_on", rows)
         if self.split is None or self.split.rows is None:
             return np.zeros(len(rows.y[place]), np.bool_)
         known = rows._known_fingerprints(place)
@@ -295,10 +296,10 @@ class Model:
 
         Of many labels a row they are 1 / (1 + exp(−s)), of each label by itself.
         """
-        return self.probabilities(self.scores(X, engine, log))
+        return self._probabilities(self.scores(X, engine, log))
 
-    def probabilities(self, S: Float64) -> Float64:
-        """Put the probabilities in the place of scores (N, K)."""
+    def _probabilities(self, S: Float64) -> Float64:
+        """The probabilities of scores (N, K), which they may overwrite."""
         return sigmoid(S) if self.many_labels else to_probabilities(S)
 
     def predict(
@@ -380,6 +381,7 @@ class Model:
             >>> print(solve(data, l2=0.001).evaluate(data, scoring="f1_macro").metrics[0].metric)
             f1_macro
         """
+        require_rows("evaluate", data)
         return evaluate(
             self,
             data.test if isinstance(data, Splits) else data,
@@ -436,6 +438,7 @@ class Model:
         """
         from onelayer.model.inference import infer
 
+        require_rows("inference", data)
         return infer(
             self,
             data,
@@ -488,6 +491,7 @@ class Model:
         """
         from onelayer.model.calibration import calibrate
 
+        require_rows("calibrate", data)
         return calibrate(self, data, engine, log)
 
     def save(self, path: Path | str) -> None:
@@ -620,6 +624,15 @@ there.
         # A package above this one, imported by name when a notebook shows the model.
         html: str = import_module("onelayer.report.notebook").model_html(self)
         return html
+
+
+def require_model(function: str, model: object) -> None:
+    """Raise `SettingsError` unless `model` is a `Model`."""
+    if not isinstance(model, Model):
+        raise SettingsError(
+            f"{function} needs a Model, as onelayer.solve returns it, but "
+            f"{type(model).__name__} was given."
+        )
 
 
 def separation_words(groups: Sequence[Sequence[object]], classes: int) -> str:

@@ -79,7 +79,7 @@ def write_predictions(
     """Classify rows as stored, (N, D) or of images (N, channels, height, width), into a file."""
     ending = check_output(Path(path))
     rows = met_rows(model, _flat(model, rows))
-    tiles = (model.probabilities(S) for S in score_tiles(model, rows, engine, quiet))
+    tiles = (model._probabilities(S) for S in score_tiles(model, rows, engine, quiet))
     with staged_file(Path(path)) as staging:
         if ending == ".npy":
             _write_npy(model, len(rows), tiles, staging, ids)

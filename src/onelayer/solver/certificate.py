@@ -40,12 +40,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onelayer.data import Dataset, Splits
+from onelayer.data.dataset import require_rows
 from onelayer.data.progress import Log
 from onelayer.data.rows import PenaltyFactors, Rows, factors_of_rows
 from onelayer.engines import Engine, FullGradient, Weights, loaded, streaming
 from onelayer.errors import DataError, SettingsError, known_options, require_number
 from onelayer.model.certificate import Certificate
-from onelayer.model.model import Model
+from onelayer.model.model import Model, require_model
 from onelayer.model.rows import fitted_rows
 from onelayer.objective.penalty import L2_RANGE, MAX_L2, Penalty
 from onelayer.solver.linalg import inner, norm, one_blas_thread
@@ -157,6 +158,8 @@ def certify(
         >>> certify(result.best, data).gap < 0.1
         True
     """
+    require_model("certify", model)
+    require_rows("certify", data)
     l2 = model.l2 if l2 is None else l2
     l1 = float(model.settings.get("l1", 0.0)) if l1 is None else l1
     grouped = bool(l1 and model.settings.get("grouped")) if grouped is None else grouped

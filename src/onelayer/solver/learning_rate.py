@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onelayer.data import Dataset, Splits
-from onelayer.data.dataset import training_rows
+from onelayer.data.dataset import require_rows, training_rows
 from onelayer.data.rows import Rows, intercept_setting, rows_to_fit
 from onelayer.data.streaming import stored_rows
 from onelayer.data.weights import ClassWeight
@@ -148,6 +148,7 @@ def suggest_learning_rate(
     """
     require_number("l2 (λ)", l2, L2_RANGE, least=0, below=MAX_L2)
     require_whole("batch_size", batch_size, 1)
+    require_rows("suggest_learning_rate", data)
     check_loss(loss, 0.0, training_rows(data).y)
     penalty, engine = Penalty(l2), streaming(engine)
     intercept_setting(intercept)

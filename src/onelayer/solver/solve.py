@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from onelayer.data import Dataset, Splits
-from onelayer.data.dataset import data_card, training_rows
+from onelayer.data.dataset import data_card, require_rows, require_splits, training_rows
 from onelayer.data.progress import notebook_bar, quiet
 from onelayer.data.rows import (
     PenaltyFactors,
@@ -107,6 +107,7 @@ def solve(
         >>> model.certificate.l1, int(model.W.any(axis=0).sum())
         (0.01, 29)
     """
+    require_rows("solve", data)
     l2, l1 = plain(l2), plain(l1)
     if l2 is None and (is_number(l1) and l1 == 0.0):
         raise SettingsError("give l2 (λ), l1 (λ₁) or both, as in solve(data, l2=0.01).")
@@ -204,6 +205,7 @@ def solve_path(
         >>> path.best.l2, path.best.status
         (0.001, 'optimal')
     """
+    require_splits("solve_path", data)
     choice = Choice(scoring, rule)
     given = data
     target, sparsity = Target(0.0, tol, max_passes), None

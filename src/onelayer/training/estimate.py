@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from onelayer.data import Dataset, Splits
+from onelayer.data.dataset import require_rows, training_rows
 from onelayer.data.memory import format_bytes, resident_memory
 from onelayer.data.rows import Rows
 from onelayer.data.streaming import stored_rows, tile_memory
@@ -92,7 +93,8 @@ def estimate(
         >>> found.nbytes, found.doing
         (256, 'training 1 run')
     """
-    dataset = data.train if isinstance(data, Splits) else data
+    require_rows("estimate", data)
+    dataset = training_rows(data)
     X = stored_rows(dataset.X)
     if X is None:
         raise SettingsError(f"{dataset.name}: the rows are in memory; only files are estimated.")

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onelayer.data import Dataset, Splits
-from onelayer.data.dataset import data_card
+from onelayer.data.dataset import data_card, require_splits
 from onelayer.data.mapped import check_mapped
 from onelayer.data.memory import available_memory, format_bytes
 from onelayer.data.progress import notebook_bar, quiet
@@ -148,7 +148,7 @@ def train(
         >>> result.outcomes[0].status
         'finished'
     """
-    check_splits("train", data)
+    require_splits("train", data)
     metric = metric_of(scoring)
     metric.check(data.validation.y, data.train.class_names, "the validation rows")
     data.train.refuse_offsets("mini-batch training")
@@ -217,15 +217,6 @@ def _rate_sizes(state: TrainingState, runs: Sequence[Run]) -> Iterator[tuple[str
     for i, (own, run) in enumerate(zip(state.runs, runs, strict=True)):
         same = math.isclose(own.eta, run.eta, rel_tol=CURVATURE_TOLERANCE)
         yield f"runs.{i}.learning_rate", own.eta, own.eta if same else run.eta
-
-
-def check_splits(function: str, data: object) -> None:
-    """Refuse what is not `Splits`, such as an array of features."""
-    if not isinstance(data, Splits):
-        raise SettingsError(
-            f"{function} needs splits, with validation and test rows, but {type(data).__name__} "
-            "was given; onelayer.split(X, y) makes them of arrays."
-        )
 
 
 def _listed(runs: object) -> list[Run]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from onelayer.data import Splits
+from onelayer.data.dataset import require_splits
 from onelayer.data.progress import notebook_bar
 from onelayer.data.rows import without_weightless
 from onelayer.data.scaling import check_scaling
@@ -17,7 +18,7 @@ from onelayer.data.weights import ClassWeight
 from onelayer.engines import Engine
 from onelayer.errors import LearningRateWarning, SettingsError
 from onelayer.training.checkpoint import FIRST, Checkpoint
-from onelayer.training.loop import Progress, check_memory, check_splits, train
+from onelayer.training.loop import Progress, check_memory, train
 from onelayer.training.result import History, Result
 from onelayer.training.run import AUTO, Run, fit_batches, grid, name_settings
 
@@ -73,7 +74,7 @@ def sweep(
         >>> result.ranking[0].name
         'λ=0, η=0.1'
     """
-    check_splits("sweep", data)
+    require_splits("sweep", data)
     if runs is None:
         runs = grid(**{"learning_rate": AUTO} | settings)
     elif settings:
