@@ -33,10 +33,23 @@ SLOW = [
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the slow tests, by where they stand."""
+    """Mark the slow tests, by where they stand; files that hold any come first."""
     for item in items:
         if any(item.path.is_relative_to(slow) for slow in SLOW):
             item.add_marker("slow")
+    slow_files = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow_files)
+
+
+@pytest.fixture
+def blank_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests that save and do not look at the page, which takes a second or more to draw."""
+    monkeypatch.setattr("onelayer.report.page.write_report", blank_page)
+
+
+def blank_page(_: object, folder: Path) -> None:
+    """Stands for the page of a run folder."""
+    (folder / "report.html").write_text("")
 
 
 @pytest.fixture

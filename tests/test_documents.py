@@ -8,7 +8,9 @@ import subprocess
 import sys
 import tomllib
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import nbformat
 import pytest
@@ -19,6 +21,7 @@ import onelayer
 from onelayer import SoftmaxClassifier, SoftmaxClassifierCV
 from onelayer.experiments.reproduce import EXPERIMENTS
 from scripts.notebooks import TUTORIALS, notebook
+from tests.cli.conftest import call
 
 ROOT = Path(__file__).parents[1]
 README, DOCS = ROOT / "README.md", ROOT / "docs"
@@ -58,15 +61,18 @@ def script(page: Path) -> str:
     return "\n".join(b.code for b in blocks(page) if b.language == "python" and b.reason is None)
 
 
-def run(code: str, folder: Path) -> list[str]:
+@cache
+def run(code: str) -> list[str]:
     """Run a script in an empty folder, with warnings as errors, and return what it printed."""
     words = [sys.executable, "-W", "error", "-c", code]
-    done = subprocess.run(words, capture_output=True, text=True, cwd=folder)
+    with TemporaryDirectory() as folder:
+        done = subprocess.run(words, capture_output=True, text=True, cwd=folder)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
 
-def run_notebook(page: Path, folder: Path) -> list[str]:
+@cache
+def run_notebook(page: Path) -> list[str]:
     """Run a page as the notebook that it becomes, with warnings as errors; what it printed."""
     made = nbformat.from_dict(notebook(page.read_text(encoding="utf-8")))
     nbformat.validate(made)
@@ -74,7 +80,8 @@ def run_notebook(page: Path, folder: Path) -> list[str]:
         "import warnings; warnings.filterwarnings('error', module='__main__|onelayer')"
     )
     made.cells.insert(0, strict)
-    NotebookClient(made, resources={"metadata": {"path": str(folder)}}).execute()
+    with TemporaryDirectory() as folder:
+        NotebookClient(made, resources={"metadata": {"path": folder}}).execute()
     outputs = [output for cell in made.cells for output in cell.get("outputs", [])]
     return "".join(
         output["text"] for output in outputs if output.get("name") == "stdout"
@@ -87,6 +94,13 @@ def command_lines(page: Path) -> list[str]:
     console = "\n".join(b.code for b in blocks(page) if b.language == "console")
     lines = [*console.splitlines(), *re.findall(r"^    (onelayer .*)$", text, flags=re.MULTILINE)]
     return [line.split("#")[0] for line in lines if line.startswith("onelayer ")]
+
+
+def help_of(command: str, capsys: pytest.CaptureFixture[str]) -> str:
+    """What a command shows of its options."""
+    code, shown, _ = call(*command.split(), "--help", capsys=capsys)
+    assert code == 0
+    return shown
 
 
 def name_of(line: str) -> str:
@@ -120,16 +134,16 @@ COMMANDS = sorted(set(map(name_of, LINES)))
 
 @pytest.mark.parametrize("snippet", SNIPPETS, ids=range(len(SNIPPETS)))
 def test_each_snippet_of_the_readme_runs_alone_and_prints_what_its_comments_say(
-    snippet: str, tmp_path: Path
+    snippet: str,
 ) -> None:
-    printed = run(snippet, tmp_path)
+    printed = run(snippet)
     said = [remark for remark in SAID.findall(snippet) if remark.startswith("cost ")]
     assert said_in_order(said, printed) is None
 
 
-def test_the_table_of_the_readme_is_what_its_first_snippet_prints(tmp_path: Path) -> None:
+def test_the_table_of_the_readme_is_what_its_first_snippet_prints() -> None:
     [table] = [block.code for block in blocks(README) if block.language == "text"]
-    printed = run(SNIPPETS[0], tmp_path)
+    printed = run(SNIPPETS[0])
     assert said_in_order(table.splitlines(), printed) is None
 
 
@@ -137,21 +151,18 @@ def test_the_table_of_the_readme_is_what_its_first_snippet_prints(tmp_path: Path
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if script(page)], ids=lambda page: str(page.stem)
 )
-def test_the_snippets_of_a_page_run_in_order_and_print_what_its_comments_say(
-    page: Path, tmp_path: Path
-) -> None:
+def test_the_snippets_of_a_page_run_in_order_and_print_what_its_comments_say(page: Path) -> None:
     """A tutorial is run as its notebook."""
     code = script(page)
-    printed = run_notebook(page, tmp_path) if page.parent == TUTORIALS else run(code, tmp_path)
+    printed = run_notebook(page) if page.parent == TUTORIALS else run(code)
     wrong = said_in_order(SAID.findall(code), printed)
     assert wrong is None, f"{page.name} says {wrong!r}, but what it prints is {printed}"
 
 
-def test_a_notebook_prints_what_a_script_prints(tmp_path: Path) -> None:
-    page, folders = TUTORIALS / "first-steps.md", (tmp_path / "notebook", tmp_path / "script")
-    for folder in folders:
-        folder.mkdir()
-    assert run_notebook(page, folders[0]) == run(script(page), folders[1])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:(zmq|tornado|jupyter_client).*")
+def test_a_notebook_prints_what_a_script_prints() -> None:
+    page = TUTORIALS / "first-steps.md"
+    assert run_notebook(page) == run(script(page))
 
 
 def test_a_remark_that_is_not_printed_or_comes_out_of_order_is_noticed() -> None:
@@ -178,19 +189,21 @@ def test_every_fenced_block_is_one_that_the_tests_know(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", [README, *PAGES], ids=lambda page: str(page.stem))
-def test_settings_files_of_the_documents_name_options_that_exist(page: Path) -> None:
+def test_settings_files_of_the_documents_name_options_that_exist(
+    page: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for block in blocks(page):
         if block.language == "toml":
-            words = [sys.executable, "-m", "onelayer", "train", "--help"]
-            shown = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+            shown = help_of("train", capsys)
             for key in tomllib.loads(block.code):
                 assert f"--{key}" in shown
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_commands_of_the_documents_and_their_options_exist(command: str) -> None:
-    words = [sys.executable, "-m", "onelayer", *command.split(), "--help"]
-    shown = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+def test_commands_of_the_documents_and_their_options_exist(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = help_of(command, capsys)
     used = {flag for line in LINES if name_of(line) == command for flag in OPTION.findall(line)}
     assert used <= set(OPTION.findall(shown))
 

@@ -366,6 +366,7 @@ def test_every_form_of_a_file_gives_the_same_labels(tmp_path: Path, stream: bool
         np.testing.assert_array_equal(y, found["matrix"])
 
 
+@pytest.mark.usefixtures("blank_pages")
 def test_a_probe_of_many_labels_ranks_feature_sets_by_their_metrics(tmp_path: Path) -> None:
     X, Y = problem()
     noise = np.random.default_rng(0).standard_normal(X.shape)

@@ -210,6 +210,7 @@ def test_folds_are_scored_by_the_weights_of_rows_and_not_of_classes() -> None:
     assert max(s.accuracy for s in heavy.held_out[0]) < 0.8
 
 
+@pytest.mark.usefixtures("blank_pages")
 def test_models_and_records_keep_the_class_weight(tmp_path: Path) -> None:
     data = splits_of(with_weights(make_dataset(90, 1), WHOLE))
     found = ol.train(data, ol.Run(0.1, epochs=1), class_weight={"a": 2, 1: 0.5})

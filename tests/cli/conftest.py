@@ -48,11 +48,6 @@ def drawn_pages() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _blank_pages(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def _blank_pages(request: pytest.FixtureRequest) -> None:
     if "drawn_pages" not in request.fixturenames:
-        monkeypatch.setattr("onelayer.report.page.write_report", blank_page)
-
-
-def blank_page(_: object, folder: Path) -> None:
-    """Stands for the page of a run folder."""
-    (folder / "report.html").write_text("")
+        request.getfixturevalue("blank_pages")

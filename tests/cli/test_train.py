@@ -18,7 +18,8 @@ from onelayer.training.loop import Progress
 from onelayer.training.result import Result
 from onelayer.training.run import Run, grid
 from onelayer.training.sweep import sweep
-from tests.cli.conftest import Command, blank_page
+from tests.cli.conftest import Command
+from tests.conftest import blank_page
 
 TRAIN = ("train", "--data", "digits", "--epochs", "2")
 

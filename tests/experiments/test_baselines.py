@@ -201,6 +201,7 @@ def test_neighbours_take_memory_for_a_tile_and_not_for_all_pairs() -> None:
     assert peak < 5000 * 20_000 * 4 / 4
 
 
+@pytest.mark.usefixtures("blank_pages")
 def test_a_probe_has_neighbours_in_its_table_and_record(tmp_path: Any) -> None:
     data = made(0, 200)
     sets = {"one": data.X, "two": data.X[:, :2]}

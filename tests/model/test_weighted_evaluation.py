@@ -89,6 +89,7 @@ def test_solve_and_evaluate_agree_on_weighted_rows() -> None:
     assert best.mean == pytest.approx(on_validation.accuracy, rel=1e-12)
 
 
+@pytest.mark.usefixtures("blank_pages")
 def test_a_saved_result_keeps_its_weighted_figures(tmp_path: Any) -> None:
     data = make_splits()
     data = replace(data, test=replace(data.test, weights=WEIGHTS))

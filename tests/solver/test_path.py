@@ -625,6 +625,7 @@ def test_a_refitted_model_is_the_optimum_of_training_and_validation_rows(folds: 
     assert any("then refitted to all" in sentence for sentence in path.verdict)
 
 
+@pytest.mark.usefixtures("blank_pages")
 def test_a_refitted_path_is_saved_with_its_model(tmp_path: Path) -> None:
     data = make_splits(200)
     path = solve_path(data, [0.1, 0.01], refit=True, tol=1e-4)

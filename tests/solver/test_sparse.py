@@ -132,7 +132,7 @@ def test_the_bound_of_sweeps_holds_wherever_they_and_the_bias_end(
     features: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dual, "is_wide", lambda *_: True)
-    for seed in range(40):
+    for seed in range(20):
         problem, rows = made(seed, features)
         if not rows.cold_probabilities(problem.K).all():
             continue

@@ -22,7 +22,8 @@ from onelayer.report.settings import distance_section, settings_section
 from onelayer.report.summary import records_of
 from onelayer.report.tables import ranking_table
 from onelayer.training.run import grid
-from tests.cli.conftest import blank_page, call
+from tests.cli.conftest import call
+from tests.conftest import blank_page
 from tests.made_data import make_splits
 
 METHODS: list[dict[str, Any]] = [

@@ -23,7 +23,7 @@ from onelayer.training.loop import check_memory
 from onelayer.training.result import History
 from onelayer.training.run import Run, grid, group_passes, name_settings, random_grid
 from onelayer.training.sweep import sweep
-from tests.cli.conftest import blank_page
+from tests.conftest import blank_page
 from tests.made_data import make_splits
 
 

@@ -73,6 +73,7 @@ def test_training_needs_all_three_parts_and_estimates_need_files() -> None:
         estimate(make_splits(), [Run(0.1, **SHORT)])
 
 
+@pytest.mark.usefixtures("blank_pages")
 @pytest.mark.parametrize("scoring", ["f1_macro", "neg_log_loss", "roc_auc_ovr"])
 def test_settings_are_ranked_by_any_metric_of_the_validation_rows(
     scoring: str, tmp_path: Path
