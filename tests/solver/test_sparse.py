@@ -74,7 +74,7 @@ def test_the_optimum_is_the_independent_one() -> None:
 def wide(intercept: bool, weighted: bool = False, scale: float = 0.3) -> tuple[Problem, Rows]:
     """Rows that share few features, in another order than they are stored."""
     rng = np.random.default_rng(3)
-    N, D, K = 60, 900, 3
+    N, D, K = 60, 500, 3
     X = rng.normal(size=(N, D)) * (rng.random((N, D)) < 0.02)
     y, order = rng.integers(0, K, N), rng.permutation(N)[:50]
     scales, weights = scale * rng.uniform(0.5, 2.0, D), rng.uniform(0.2, 2.0, N)
@@ -127,7 +127,7 @@ def test_where_sweeps_gain_little_lbfgs_goes_on_from_them(monkeypatch: pytest.Mo
 
 
 @pytest.mark.usefixtures("stays_sparse")
-@pytest.mark.parametrize("features", [(2, 30), (150, 300)])
+@pytest.mark.parametrize("features", [(2, 30), (100, 200)])
 def test_the_bound_of_sweeps_holds_wherever_they_and_the_bias_end(
     features: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
