@@ -315,7 +315,7 @@ def test_charts_are_valid_vega_lite() -> None:
     record = make_path((1.0, 0.1, 0.0), choice=ONE_ERROR)
     for chart in path_page(record).charts:
         for spec in (chart.page, chart.paper):
-            alt.LayerChart.from_dict(spec | {"$schema": alt.SCHEMA_URL})
+            alt.LayerChart.validate(spec | {"$schema": alt.SCHEMA_URL})
 
 
 def test_the_files_are_the_page_and_every_chart(path_folder: Path, path_record: LambdaPath) -> None:
