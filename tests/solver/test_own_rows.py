@@ -15,8 +15,9 @@ from onelayer.data.rows import Rows
 from onelayer.engines import make_engine
 from onelayer.objective.penalty import Penalty
 from onelayer.solver import own_rows
+from onelayer.solver.certificate import RowSums
 from onelayer.solver.lbfgs import fit_preconditioner
-from onelayer.solver.own_rows import OwnCurvature, OwnRows
+from onelayer.solver.own_rows import ClassMeans, OwnCurvature, OwnRows
 
 Float64 = NDArray[np.float64]
 
@@ -86,6 +87,33 @@ def test_a_step_is_where_the_model_is_lowest(monkeypatch: pytest.MonkeyPatch) ->
             np.testing.assert_allclose(step[k], best, atol=1e-3 * np.abs(best).max())
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_means_stand_for_classes_of_equal_rows(
+    weighted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(own_rows, "MAX_SWEEPS", 1000)
+    monkeypatch.setattr(own_rows, "SETTLED", 1e-9)
+    rng = np.random.default_rng(0)
+    y, engine = np.concatenate([np.arange(K), rng.integers(0, K, 13)]), make_engine()
+    X, missing = rng.normal(size=(K, D))[y], rng.uniform(0.05, 0.95, K)[y]
+    weights = rng.uniform(0.5, 2.0, len(y)) if weighted else None
+    rows = Rows(X, y, np.ones(D), np.zeros(D), weights=weights)
+    preconditioner = fit_preconditioner(engine, rows, K)
+    centred = preconditioner.centre(rows)
+    gradient = rng.normal(size=(K, D + 1))
+    by_rows, by_means = (
+        OwnCurvature(own, preconditioner, missing)
+        for own in (OwnRows(centred, K), ClassMeans(centred, RowSums.of(engine, centred, K)))
+    )
+    divided = by_rows.divide(gradient, PENALTY)
+    np.testing.assert_allclose(by_means.divide(gradient, PENALTY), divided, rtol=2e-3, atol=2e-3)
+    step = by_rows.step(gradient, PENALTY)
+    size = np.abs(step).max()
+    np.testing.assert_allclose(by_means.step(gradient, PENALTY), step, atol=1e-4 * size)
+    kept = [of.missing_after(0.5, 0.7) for of in (by_rows, by_means)]
+    np.testing.assert_allclose(kept[1], kept[0], atol=1e-3)
+
+
 def make_classes(N: int, features: int, classes: int) -> Dataset:
     """Classes in families of twenty, few rows each."""
     rng = np.random.default_rng(0)
@@ -109,6 +137,18 @@ def test_many_classes_of_few_rows_take_few_passes(
     plain = solve(data, l2, tol=1e-6)
     J, lowest = model.require_certificate().cost, plain.require_certificate()
     assert lowest.lower_bound <= J <= lowest.cost * (1.0 + 1e-3)
+
+
+def test_many_classes_of_many_rows_take_fewer_passes_by_their_means(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data = make_classes(16_000, 600, 100)
+    model = solve(data, 1e-4, tol=1e-3)
+    monkeypatch.setattr(own_rows, "MIN_CLASSES", 101)
+    plain = solve(data, 1e-4, tol=1e-3)
+    assert (model.passes or 0) < 0.8 * (plain.passes or 0)
+    found, known = model.require_certificate(), plain.require_certificate()
+    assert max(found.lower_bound, known.lower_bound) <= min(found.cost, known.cost)
 
 
 def test_the_probabilities_after_a_step_have_the_loss_that_was_found() -> None:

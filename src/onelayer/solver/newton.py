@@ -469,16 +469,12 @@ class LineSample:
         self, at: Float64, direction: Float64, penalty: Penalty, falls: float
     ) -> float | None:
         """As of `DenseRows`, from the cost's slope on all rows; None where the sample's differs."""
-        W = np.empty((2, len(at), at.shape[1] - 1), np.float32)
-        W[0], W[1] = at[:, :-1], direction[:, :-1]
-        b = np.stack([at[:, -1], direction[:, -1]]).astype(np.float32)
-        bare = self._rows.unlabelled
-        scores, along = (of.T.copy() for of in self._engine.scores(bare, Weights(W, b)))
+        scores, along = (self._scores(of.astype(np.float32)) for of in (at, direction))
         if self._rows.row_offsets is not None:
-            scores += self._rows.row_offsets.T
+            scores = scores + self._rows.row_offsets.T
         along -= along[self._own]
         p = np.exp(scores - np.maximum.reduce(scores, axis=0))
-        p *= along / np.add.reduce(p, axis=0)
+        p = along * (p / np.add.reduce(p, axis=0))
         slope, steep = _on_line(penalty, at, direction)
         # The loss's slope where the line begins is known; the sample says how it changes.
         sampled = float(self._fractions @ np.add.reduce(p))
@@ -487,6 +483,14 @@ class LineSample:
             return None
         mean = (scale * self._fractions).astype(np.float32).__mul__
         return lowest_on_line(scores, along, mean, slope, steep, STEPS_ON_LINE, LINE_CHANGE)
+
+    def _scores(self, at: Floats) -> Floats:
+        """Scores (K, n), or (K, 1) where W = 0."""
+        W, b = at[None, :, :-1], at[None, :, -1]
+        if not W.any():
+            return b.T
+        scores: Floats = self._engine.scores(self._rows.unlabelled, Weights(W, b))[0]
+        return scores.T.copy()
 
 
 class ClassCurvature:

@@ -1,4 +1,4 @@
-"""The curvature of many classes with few rows each, by the margins of each class's own rows.
+"""The curvature of many classes, by the margins of each class's own rows.
 
 Where classes are many, a row bends the cost by its own class first: of its other scores each has
 a small probability, and all of them together bend by about c Σ, c the mean of (1 − p_y) / K. With
@@ -15,6 +15,9 @@ found by sweeps over them. From W = 0 this step is far nearer to the optimum tha
 which falls by orders of magnitude on the way there. Near the optimum the model's own curvature,
 M + Σ fᵢ pᵢ (1 − pᵢ) x̃ᵢ x̃ᵢᵀ, is a preconditioner that knows the bias as well; Woodbury's formula
 inverts it. Either takes about 4 N D products, while a pass takes 4 N D K.
+
+Of classes with many rows their mean row stands for them, with the mean of their 1 − p: what all
+rows of a class have in common is where its curvature differs most from that of the others.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ from numpy.typing import NDArray
 from onelayer.data.rows import Rows
 from onelayer.data.streaming import stored_rows
 from onelayer.objective.penalty import Penalty
+from onelayer.solver.certificate import RowSums
 from onelayer.solver.lbfgs import Preconditioner
 from onelayer.solver.linalg import one_blas_thread
 
@@ -56,6 +60,8 @@ FAR_MARGIN = 50.0
 
 class OwnRows:
     """The rows of each class side by side, padded to as many places: X (K, m, D + 1)."""
+
+    tells_bias = True  # whether steps by their curvature bring p̄ to π
 
     def __init__(self, centred: Rows, classes: int) -> None:
         y, weights = centred.labels, centred.row_weights
@@ -94,6 +100,35 @@ class OwnRows:
         return values.reshape(-1)[self._places]
 
 
+class ClassMeans(OwnRows):
+    """The mean of each class's rows in their place: X (K, 1, D + 1)."""
+
+    tells_bias = False  # a sample of rows tells more of it
+
+    def __init__(self, centred: Rows, sums: RowSums) -> None:
+        X = np.empty((len(sums.centred), 1, len(sums.mean) + 1), np.float32)
+        means = sums.centred / sums.frequencies[:, None] + sums.mean
+        X[:, 0, :-1], X[:, 0, -1] = np.where(centred.scale != 0.0, means, 0.0), centred.intercept
+        self.X, self.fractions, self._labels = X, sums.frequencies[:, None], centred.labels
+        weights = np.ones(centred.count) if centred.row_weights is None else centred.row_weights
+        self._parts = weights / np.bincount(self._labels, weights)[self._labels]
+
+    @classmethod
+    def suit(cls, centred: Rows, classes: int) -> bool:
+        """Whether classes are many, of dense rows without offsets."""
+        entries = classes * (centred.X.shape[1] + 1)
+        plain = centred.is_dense and centred.score_offsets is None
+        return plain and classes >= MIN_CLASSES and entries <= MAX_ENTRIES
+
+    def placed(self, values: Float64) -> Float64:
+        """Means over the rows of each class, (K, 1), of values of the rows (N,)."""
+        return np.asarray(np.bincount(self._labels, self._parts * values)[:, None], np.float64)
+
+    def of_rows(self, values: Float64) -> Float64:
+        """Values (K, 1) of the classes, for each row (N,)."""
+        return np.asarray(values[self._labels, 0])
+
+
 class OwnCurvature:
     """The model of the cost about one point."""
 
@@ -103,18 +138,16 @@ class OwnCurvature:
         cold, mean = preconditioner.curvature, (own.fractions * self._missing).sum() / len(own.X)
         c = min(max(float(mean), LEAST_OTHERS * cold), cold)
         self._others = replace(preconditioner, curvature=c, _made={})
-        self._bend = -1.0
-
-    @property
-    def loss(self) -> float:
-        """The mean cross-entropy at the point."""
-        return -float((self._own.fractions * np.log1p(-self._missing.clip(max=SURE))).sum())
+        self.tells_bias, self._bend = own.tells_bias, -1.0
+        self._weight: NDArray[np.float32] | None = None
 
     def divide(self, gradient: Float64, penalty: Penalty) -> Floats:
         """The inverse of the model's curvature times a gradient (K, D + 1)."""
         self._bring_to(penalty)
         divided = self._others.divide(gradient, penalty)
         with one_blas_thread():
+            if self._weight is None:
+                self._weight = self._woodbury_weight()
             margins = np.matmul(self._own.X, divided[:, :, None])
             v = np.matmul(self._weight, margins)[:, None, :, 0]
             divided -= np.matmul(v, self._Z)[:, 0]
@@ -152,16 +185,18 @@ class OwnCurvature:
     def _bring_to(self, penalty: Penalty) -> None:
         if penalty.curvature == self._bend:
             return
-        own, missing = self._own, self._missing
-        self._bend, (_, most, width) = float(penalty.curvature), own.X.shape
-        self._Z = np.asarray(self._others.divide(own.X.reshape(-1, width), penalty), np.float32)
-        self._Z = self._Z.reshape(own.X.shape)
+        own = self._own
+        self._bend, self._weight = float(penalty.curvature), None
+        rows = own.X.reshape(-1, own.X.shape[-1])
+        self._Z = np.asarray(self._others.divide(rows, penalty), np.float32).reshape(own.X.shape)
         with one_blas_thread():
             self._A = np.matmul(self._Z, own.X.transpose(0, 2, 1)).astype(np.float64)
-            bent = own.fractions * missing * (1.0 - missing)
-            within = np.eye(most) + self._A * bent[:, None, :]
-            weight = bent[:, :, None] * np.linalg.inv(within)
-        self._weight = weight.astype(np.float32)
+
+    def _woodbury_weight(self) -> NDArray[np.float32]:
+        """What multiplies the margins of a step by the other classes' curvature, (K, m, m)."""
+        bent = self._own.fractions * self._missing * (1.0 - self._missing)
+        within = np.eye(bent.shape[1]) + self._A * bent[:, None, :]
+        return np.asarray(bent[:, :, None] * np.linalg.inv(within), np.float32)
 
 
 def _lowest(A: Float64, margins: Float64, missing: Float64, fractions: Float64) -> Float64:
@@ -169,7 +204,7 @@ def _lowest(A: Float64, margins: Float64, missing: Float64, fractions: Float64) 
 
     Each is found for all classes at once, the others of its class held, and again.
     """
-    A, x = np.ascontiguousarray(A.transpose(1, 2, 0)), np.ascontiguousarray(margins.T)
+    A, x = np.ascontiguousarray(A.transpose(1, 2, 0)), margins.T.copy()
     q, f, v = (np.ascontiguousarray(of.T) for of in (missing, fractions, np.zeros_like(margins)))
     for sweep in range(MAX_SWEEPS):
         most = 0.0

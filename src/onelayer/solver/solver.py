@@ -47,7 +47,6 @@ from onelayer.solver.certificate import (
     RowSums,
     Sample,
     Search,
-    bound_of,
     full_gradient,
     improve_biases,
     of_classes,
@@ -77,7 +76,7 @@ from onelayer.solver.newton import (
     Prices,
     choose_preconditioner,
 )
-from onelayer.solver.own_rows import OwnCurvature, OwnRows
+from onelayer.solver.own_rows import ClassMeans, OwnCurvature, OwnRows
 
 Float64 = NDArray[np.float64]
 
@@ -297,6 +296,7 @@ class Solver:
         self._target, self._penalty = Target(l2=0.0), Penalty(0.0)
         self._passes, self._near = 0, 0.0
         self._sample: Sample | None = None  # of rows for steps of the bias, at this λ
+        self._begun: tuple[Point, Search] | None = None  # at the last point that was looked at
         self._held: DenseRows | None = None  # in float32, for passes and curvature
         self._curvature: ClassCurvature | OwnCurvature | None = None
         self._lost = math.inf  # the loss where the curvature by own rows was taken
@@ -383,11 +383,13 @@ class Solver:
 
     @cached_property
     def _own(self) -> OwnRows | None:
-        """The rows of each class, where they say most of its curvature and all of it costs more."""
+        """The rows of each class, or their mean, where all of its curvature costs more."""
         if self._prices.curvature < math.inf or not self._present.all():
             return None
         centred, K = self._centred, self._shape[0]
-        return OwnRows(centred, K) if OwnRows.suit(centred, K) else None
+        if OwnRows.suit(centred, K):
+            return OwnRows(centred, K)
+        return ClassMeans(centred, self._sums) if ClassMeans.suit(centred, K) else None
 
     def _take_curvature(self, at: Float64) -> None:
         self._held = self._held or self._hold_rows("float32")
@@ -399,15 +401,17 @@ class Solver:
         weights = Weights(*(of.astype(np.float32)[None] for of in (at[:, :-1], at[:, -1])))
         losses, pairs = self._engine.classify(self._centred, weights).loss[0], self._memory.pairs
         self._passes += 1
-        self._set_own_curvature(-np.expm1(-losses))
+        of_rows = self._centred.row_weights
+        loss = float(losses.mean() if of_rows is None else losses @ of_rows / of_rows.sum())
+        self._set_own_curvature(-np.expm1(-losses), loss)
         self._memory.clear()
         self._remember(pairs)
 
-    def _set_own_curvature(self, missing: Float64) -> None:
-        """Take that of 1 − p of each row's own class."""
+    def _set_own_curvature(self, missing: Float64, loss: float) -> None:
+        """Take that of 1 − p of each row's own class, where this is the mean loss."""
         assert self._own is not None  # noqa: S101  # it was asked for
         self._curvature = OwnCurvature(self._own, self._preconditioner, missing)
-        self._lost = self._curvature.loss
+        self._lost = loss
 
     def _wants_own_curvature(self, point: Point) -> bool:
         """Whether the loss has changed so much that the curvature has too.
@@ -421,11 +425,11 @@ class Solver:
 
     def _wants_bias(self, point: Point) -> bool:
         """Whether steps by the curvature of own rows, which know the bias, leave it far off."""
-        target = self._target
-        if not isinstance(self._curvature, OwnCurvature) or self._patience >= MOST_FOR_BIAS:
+        target, own = self._target, self._curvature
+        tells = isinstance(own, OwnCurvature) and own.tells_bias
+        if not tells or self._patience >= MOST_FOR_BIAS:
             return False
-        W, b = point.at[:, :-1], point.at[:, -1]
-        bound = bound_of(self._pass_at(point), W, b, self._penalty, self._sums)
+        bound = self._search_at(point).best.bound
         asked = target.tol * bound.cost
         return asked < bound.gap and bound.mixing <= ONE_STEP * asked
 
@@ -447,8 +451,8 @@ class Solver:
         if reached is None:
             return point
         taken = inner(reached.at - point.at, direction) / inner(direction, direction)
-        missing = model.missing_after(taken, self._pass_at(reached).loss)
-        self._set_own_curvature(missing)
+        loss = self._pass_at(reached).loss
+        self._set_own_curvature(model.missing_after(taken, loss), loss)
         return reached
 
     @property
@@ -525,7 +529,7 @@ class Solver:
         """Solve for one λ; Ctrl-C ends the search and gives what was found, certified."""
         started, self._passes = time.perf_counter(), 0
         self._set_target(target)
-        self._sample = None
+        self._sample = self._begun = None
         separated: tuple[tuple[int, ...], ...] = ()
         with one_blas_thread() if self._prices.holds_rows else nullcontext():
             try:
@@ -863,21 +867,30 @@ class Solver:
 
     def _search_from(self, point: Point) -> Search | FreeProof:
         """Bring the bias near to its best for the weights of a point, in its arithmetic."""
-        at = point.at[self._chosen]
-        W = np.ascontiguousarray(at[:, :-1])
         if self._rows.has_free:
+            at = point.at[self._chosen]
+            W = np.ascontiguousarray(at[:, :-1])
             proof = prove_with_free(self._engine, self._proven, W, at[:, -1], self._penalty)
             self._passes += proof.passes
             return proof
-        search = Search(W, at[:, -1], self._penalty, self._sums, self._target.tol)
-        search.sample = self._sample
-        search.look(self._pass_at(point), self._arithmetic)
+        search, self._begun = self._search_at(point), None
         if self._in_memory is not None and not search.is_done:
             point = self._evaluate(self._with_bias(point).at)
             search.b = point.at[self._chosen, -1]
             search.look(self._pass_at(point), self._arithmetic)
         self._improve(search, self._arithmetic)
         return search
+
+    def _search_at(self, point: Point) -> Search:
+        """A search that has looked at a point, and at nothing else."""
+        if self._begun is None or self._begun[0] is not point:
+            at = point.at[self._chosen]
+            W = np.ascontiguousarray(at[:, :-1])
+            search = Search(W, at[:, -1], self._penalty, self._sums, self._target.tol)
+            search.sample = self._sample
+            search.look(self._pass_at(point), self._arithmetic)
+            self._begun = point, search
+        return self._begun[1]
 
     def _with_bias(self, point: Point) -> Point:
         """Where rows in memory tell what is best, the point with a step of its bias."""
