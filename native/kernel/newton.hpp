@@ -15,6 +15,9 @@ namespace onelayer::ONELAYER_KERNELS {
 inline constexpr double kImpossible = 1e-18, kRidge = 1e-14, kSufficient = 1e-4, kMinStep = 1e-6, kCostRounding = 4e-15;
 inline constexpr int kLineSteps = 2;
 
+// Steps one after another that lower neither the cost nor its gradient: the rest is rounding.
+inline constexpr int kMostStalled = 10;
+
 // Rows of arrays whose products are summed together.
 #if defined(__AVX512F__)
 inline constexpr int kNewtonTile = 4;
@@ -44,9 +47,14 @@ class NewtonDescent {
   }
 
   void run() {
-    double cost = evaluate(v_, g_);
+    double cost = evaluate(v_, g_), lowest = cost, flattest = weights_square(g_);
+    int stalled = 0;
     for (bool was_near = false; job_.evaluated < job_.most;) {
       const double size = weights_square(g_), least = job_.end + job_.relative_end * cost;
+      stalled = cost < lowest - kCostRounding * lowest || size < flattest ? 0 : stalled + 1;
+      if (stalled > kMostStalled) break;
+      if (cost < lowest) lowest = cost;
+      if (size < flattest) flattest = size;
       if (!(size > least) && (was_near || !(bias_sum(g_) > job_.bias_end * cost))) break;
       was_near = !(size > least);
       if (!find_step()) break;

@@ -266,6 +266,8 @@ _TABLE = {
         ("kRidge * size : 1) + job_.curvatures[d]", "kRidge * size : 1)"),
         ("size > job_.far * least", "false"),
         ("was_near = !(size > least)", "was_near = true"),
+        ("size < flattest ? 0 : stalled + 1", "size < flattest ? 0 : stalled"),
+        ("- kCostRounding * lowest || size < flattest", "- kCostRounding * lowest"),
     ],
     "kernel/dual_sweep.hpp": [
         ("a.shift[k] * (along - a.mean_square) + a.at_mean[k]", "a.at_mean[k]"),

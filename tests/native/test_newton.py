@@ -115,6 +115,15 @@ def test_it_ends_where_it_is_told_and_with_the_biass_step() -> None:
     assert with_bias == costs + 1
 
 
+@pytest.mark.parametrize("m", [1, 3])
+def test_a_descent_to_less_than_rounding_gives_up_and_is_at_the_optimum(m: int) -> None:
+    p = make_problem(4, 60, 4, m)
+    at = np.zeros((m, 5))
+    _, _, costs = _native.newton(*p, at, 0.0, 0.0, math.inf, 1e6, 1000)
+    assert 10 < costs < 60
+    np.testing.assert_allclose(cost_of(p, at)[1], 0.0, atol=1e-15)
+
+
 def test_far_steps_are_as_long_as_lowers_the_cost_most() -> None:
     p = make_problem(2, 60, 4, 1)
     lengthened, plain = np.zeros((2, 1, 5))

@@ -53,6 +53,6 @@ def test_lambda_0_has_converged_and_is_not_called_proven() -> None:
 
 def test_lambda_0_of_classes_that_can_be_separated_has_no_optimum() -> None:
     path = make_path((1.0, 0.0, 0.1), choice=Choice("log_loss"))
-    separated = replace(path.models[1], settings={**path.models[1].settings, "separated": [["a"]]})
+    separated = replace(path.models[1], settings={**path.models[1].settings, "status": "separated"})
     rows = path_table(replace(path, models=(path.models[0], separated, path.models[2]))).rows
     assert "no optimum" in [row[-1].text.removesuffix(" ◄") for row in rows]

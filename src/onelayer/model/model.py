@@ -201,8 +201,9 @@ class Model:
     def status(self) -> str | None:
         """How the fit ended, None for weights from elsewhere.
 
-        The solver ends "optimal", "passes", "rounding" or "interrupted"; mini-batch descent
-        "finished", "stopped", "diverged" or "interrupted".
+        The solver ends "optimal", "passes", "rounding", "separated" (λ = 0, where classes can be
+        separated and nothing is optimal) or "interrupted"; mini-batch descent "finished",
+        "stopped", "diverged" or "interrupted".
         """
         return self.settings.get("status")
 
@@ -653,7 +654,7 @@ def no_optimum_words(
             f"{words} by features without a penalty, so their weights grow without end and have no "
             "optimum; give those a small factor, such as 1e-4"
         )
-    return f"{words}, so W grows without end and has no optimum"
+    return f"{words}, so W grows without end and has no optimum; solve with λ > 0"
 
 
 def chosen_features(W: NDArray[Any]) -> str:

@@ -409,6 +409,7 @@ STATUSES = {
     "optimal": PROVEN,
     "passes": "passes ran out",
     "rounding": "float64's limit",
+    "separated": SEPARATED,
     "interrupted": "interrupted",
 }
 
@@ -485,7 +486,6 @@ def summarise_path(path: Path) -> tuple[PathLine, ...]:
     for position, (model, train, held_out) in enumerate(scored):
         proof = model.require_certificate()
         unproven = model.settings["status"] == "optimal" and math.isinf(proof.gap)
-        converged = SEPARATED if model.settings.get("separated") else CONVERGED
         line = PathLine(
             strength=proof.strength,
             passes=model.settings["passes"],
@@ -495,7 +495,7 @@ def summarise_path(path: Path) -> tuple[PathLine, ...]:
             features=int(model.W.any(axis=0).sum()),
             train=scores_of((train,), path.choice.by),
             held_out=scores_of(held_out, path.choice.by),
-            status=converged if unproven else STATUSES[model.settings["status"]],
+            status=CONVERGED if unproven else STATUSES[model.settings["status"]],
             tol=model.settings["tol"],
             chosen=position == path.chosen,
         )

@@ -84,7 +84,7 @@ def warn_unless_optimal(optimum: Optimum, labels: NDArray[Any]) -> None:
             ConvergenceWarning,
             stacklevel=3,
         )
-    if optimum.status != "optimal":
+    if optimum.status not in ("optimal", "separated"):
         warnings.warn(describe_solution(optimum), ConvergenceWarning, stacklevel=3)
 
 

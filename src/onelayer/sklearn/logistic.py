@@ -257,7 +257,7 @@ class _Logistic(ModelBridge):
             )
         certificate = optimum.certificate
         enough = max(max(self._gap_of_tol(), SMALL_GAP) * certificate.cost, ROUNDING_GAP)
-        if optimum.status == "optimal" or certificate.gap <= enough:
+        if optimum.status in ("optimal", "separated") or certificate.gap <= enough:
             return
         begins = NOT_CONVERGED[self.solver].format(self.max_iter)
         if optimum.status == "passes":

@@ -243,7 +243,7 @@ class ReducedSolver:
             status, (W, certified) = "interrupted", self._prove(found, target)
         passes = found.passes + certified.passes + 1
         if self._inside.relative_gap(certified.best) <= target.tol:
-            status = "optimal" if status != "interrupted" else status
+            status = status if status in ("separated", "interrupted") else "optimal"
         elif status in ("optimal", "rounding") and passes < target.max_passes:
             whole = self._take_all_features()
             whole.start_at(W, certified.bias)

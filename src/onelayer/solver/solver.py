@@ -83,8 +83,8 @@ Float64 = NDArray[np.float64]
 Floats = NDArray[np.floating]
 
 # The gap is ≤ tol · J (for λ = 0 the gradient fell by tol); max_passes was reached; the arithmetic
-# gives no more; or Ctrl-C.
-Status = Literal["optimal", "passes", "rounding", "interrupted"]
+# gives no more; for λ = 0 classes can be separated, so nothing is optimal; or Ctrl-C.
+Status = Literal["optimal", "passes", "rounding", "separated", "interrupted"]
 
 DType = Literal["float32", "float64"]
 
@@ -101,6 +101,10 @@ FLOAT32_NOISE, LEAST_FLOAT32_GAP, FLOAT32_TOL = 1e-6, 1e-9, 1e-7
 
 # What is no rounding: a cost so far above that of W = 0, and a relative gap of this size.
 SLACK, MAX_ROUNDING_GAP = 1e-6, 1e-9
+
+# No smaller relative gap is aimed at; and proofs one after another that halve no gap, the last one
+# of which is rounding.
+LEAST_AIM, MOST_STALLED = 1e-40, 4
 
 # The residual of a truncated step of Newton's: of the root of the relative gap, of the root of what
 # the gap is to fall by, and at most; and the products with the rows that cost as much as a step of
@@ -194,7 +198,7 @@ def describe_solution(solved: Optimum | Model) -> str:
     groups = solved.settings.get("separated", ()) if isinstance(solved, Model) else solved.separated
     if groups:
         reached += f"; {no_optimum_words(groups, len(solved.W), proven=certificate.is_bound)}"
-        if certificate.is_bound:
+        if solved.status != "interrupted":
             return reached
     constant = solved.settings.get("constant_labels", ()) if isinstance(solved, Model) else ()
     if constant:
@@ -203,6 +207,7 @@ def describe_solution(solved: Optimum | Model) -> str:
         "optimal": "",
         "passes": "; max_passes was reached before tol, allow more passes",
         "rounding": "; float64 gives no more",
+        "separated": "",
         "interrupted": "; interrupted",
     }[str(solved.status)]
     return reached + remedy
@@ -536,6 +541,7 @@ class Solver:
                 status, certified = self._search()
                 if target.l2 == 0.0 and find_separated:
                     separated = self._separated(certified.bias)
+                    status = "separated" if separated else status
                 elif self._rows.has_free:
                     separated = self._separated_by_free
             except KeyboardInterrupt:
@@ -606,8 +612,9 @@ class Solver:
 
     def _prove(self, point: Point) -> tuple[Status, Certified]:
         """Descend, certify, and continue with a smaller aim or finer arithmetic until proven."""
-        target, aim = self._target, FIRST_AIM * self._target.tol
+        target, aim = self._target, max(FIRST_AIM * self._target.tol, LEAST_AIM)
         point, self._patience = self._step_by_margins(aim, point), 0
+        least, stalled = math.inf, 0
         while True:
             coarse = self._dtype == "float32"
             near = max(aim, self._float32_gap()) if coarse else aim
@@ -631,16 +638,19 @@ class Solver:
             if (reached and fine) or self._passes >= target.max_passes or not coarse:
                 search = self._search_from(point)
                 gap = self.relative_gap(search.certified().best)
-                if gap <= target.tol or self._passes >= target.max_passes or not reached:
+                stalls = not coarse and 0.5 * least < gap < MAX_ROUNDING_GAP
+                least, stalled = min(least, gap), stalled + 1 if stalls else 0
+                ends = not reached or stalled == MOST_STALLED
+                if gap <= target.tol or self._passes >= target.max_passes or ends:
                     certified = self._certify(search)
                     gap = self.relative_gap(certified.best)
                     if gap <= target.tol:
                         return "optimal", certified
                     if self._passes >= target.max_passes:
                         return "passes", certified
-                    if not reached:
+                    if ends:
                         return "rounding", certified
-                aim *= min(0.5, max(0.1, 0.5 * target.tol / gap))
+                aim = max(aim * min(0.5, max(0.1, 0.5 * target.tol / gap)), LEAST_AIM)
                 at = self._with(np.column_stack([search.W, search.reached]))
                 point = self._point(at, search.found)
             if coarse and not (reached and fine):
