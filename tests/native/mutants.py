@@ -290,14 +290,14 @@ _TABLE = {
         ("W[d] = T(0) - W[D + d];", "W[d] = W[D + d];"),
         ("errors += error * value;", ""),
         ("+ (*own_errors_)[i];", ";"),
-        ("own_error_squares_ += part;", ""),
+        ("own_error_squares_ += part;", "own_error_squares_ += 0 * part;"),
     ],
     "kernel/wide_rows.cpp": [
-        ("of_several[d / 64] |= of_any[d / 64] & bit;", ""),
-        (" | (any_of[0][word] & any_of[thread][word])", ""),
+        ("word.several |= word.any & bit;", ""),
+        (" | (of_any[word] & of[word].any)", ""),
         ("at[thread] += at[thread - 1];", ""),
         (" && !repeats_rows()", ""),
-        ("own += square_of(", "own += 0 * square_of("),
+        ("own += of_value * static_cast<double>(!is_kept);", "own += 0 * of_value;"),
     ],
     "kernel/sparse_passes.hpp": [
         ("static_cast<double>(w) * scale[d])", "static_cast<double>(w))"),
