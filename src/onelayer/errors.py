@@ -183,6 +183,17 @@ def home_path(named: str | os.PathLike[str]) -> Path:
     return Path(os.path.expanduser(named))
 
 
+def refusal_words(error: OSError, instead: str) -> str:
+    """Why the system did not write, and what to do: only a full disk needs space.
+
+    Example:
+        >>> refusal_words(OSError(errno.EACCES, "Permission denied"), "choose another folder")
+        'Permission denied; choose another folder'
+    """
+    is_full = error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", None))
+    return f"{error.strerror or error}; {'free some space or ' if is_full else ''}{instead}"
+
+
 def require_file(path: Path) -> None:
     """Raise `OSError` unless a path is a file: opening a pipe waits, and a device has no end."""
     mode = os.stat(path).st_mode

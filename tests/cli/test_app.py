@@ -135,6 +135,8 @@ def test_check_gradient_fails_when_the_gradients_disagree(
         ("certify runs --l2 -1", "l2 (λ) must be"),
         ("suggest-learning-rate --batch-size 0", "batch_size must be"),
         ("check-gradient --label-smoothing 1", "label_smoothing"),
+        ("compare runs/a b runs/a", "runs/a is named twice; name different models to compare"),
+        ("train --random 5 --lr 0.1", "draw fewer (n, --random), or give a range such as"),
         ("evaluate runs --on all", "--on must be one of test"),
     ],
 )

@@ -87,6 +87,12 @@ def test_what_is_wrong_with_a_file_is_one_sentence_and_exit_code_1(run: Command)
     assert err == "error: no such file or folder: no.csv.\n"
 
 
+def test_where_every_column_is_left_out_the_message_says_so(run: Command, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("x,label\n1,a\n2,b\n")
+    _, _, err = run("solve", "--data", "a.csv", "--drop", "x")
+    assert "no numeric column besides the labels and those that are left out" in err
+
+
 def test_a_fraction_out_of_range_is_wrong_usage(run: Command) -> None:
     assert run("suggest-learning-rate", "--data", "x.npy", "--validation-size", "2")[0] == 2
 

@@ -187,6 +187,16 @@ def test_certify_proves_what_training_proved_on_the_data_of_the_run(
     assert of_file.partition(": ")[2] == out.partition(": ")[2]
 
 
+def test_certify_says_which_lambda_it_proves_where_it_is_not_the_models_own(run: Command) -> None:
+    run("solve", *QUICK, "--l2", "0.1")
+    for asked, penalty in (("--l2 5", "λ = 5"), ("--l1 0.3", "λ₁ = 0.3, λ₂ = 0.1")):
+        _, out, _ = run("certify", "runs/solve", *asked.split())
+        assert out.startswith(f"λ=0.1, certified for {penalty}: cost ")
+    (Path("factors.txt")).write_text("2\n" * 64)
+    _, out, _ = run("certify", "runs/solve", "--penalty-factors", "factors.txt")
+    assert out.startswith("λ=0.1, with --penalty-factors: cost ")
+
+
 def test_suggest_learning_rate_prints_what_the_function_returns(run: Command) -> None:
     words = ("suggest-learning-rate", *QUICK, "--batch-size", "50", "--l2", "0.1")
     code, out, _ = run(*words)

@@ -211,7 +211,7 @@ def _nan() -> dict[str, Array]:
         (SETS, None, {}, "features: cannot tell which array holds the labels"),
         (SETS, LABELS, {"test_labels": LABELS}, "test_labels (--test-labels) needs test (--test)"),
         (SETS, LABELS, {"test": {"layer0": X[:, 0]}, "test_labels": LABELS},
-         "test rows lacks the feature set 'layer1'."),
+         "the feature set 'layer1' is missing in test rows."),
         (SETS, LABELS, {"test": SETS | {"layer1": X[:, 1, :2]}, "test_labels": LABELS},
          "test rows, 'layer1' has 2 features, and in the training rows 4."),
         (SETS, LABELS, {"groups": "patient"}, "groups must hold one group for each"),
@@ -220,7 +220,7 @@ def _nan() -> dict[str, Array]:
         ({"a": split(X[:, 0], LABELS), "b": split(X[:, 1], LABELS, seed=1)}, None, {},
          "the labels of the train rows of 'b' differ from those of 'a'"),
         ({"a": split(X[:, 0], LABELS)}, LABELS, {}, "feature sets that are Splits have their"),
-        ("absent.npz", LABELS, {}, "absent.npz cannot be read: No such file or directory."),
+        ("absent.npz", LABELS, {}, "no such file or folder: absent.npz."),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_one_sentence(

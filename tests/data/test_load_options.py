@@ -10,7 +10,7 @@ import pytest
 
 from onelayer.data import load
 from onelayer.data.progress import print_line
-from onelayer.errors import SettingsError
+from onelayer.errors import DataError, SettingsError
 
 from .formats.test_damage import written
 
@@ -45,6 +45,22 @@ def test_choices_out_of_range_or_without_meaning_are_refused(
 def test_choices_that_mean_nothing_to_a_known_set_are_refused(data: str | None) -> None:
     with pytest.raises(SettingsError, match=r"split_seed \(--split-seed\) has no effect on"):
         load(data, split_seed=1)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("nosuch", "no such file or folder: nosuch; data sets by name are digits, cifar10 and"),
+        ("nosuch/rows", r"no such file or folder: nosuch/rows\.$"),
+        ("digits:test", "digits:test is a part of digits; name digits, which has all parts"),
+        ("https://example.com/a.csv", "not from https://; download the file and name it"),
+    ],
+)
+def test_a_source_that_is_not_there_is_not_taken_for_a_folder_of_cifar10(
+    source: str, message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        load(source)
 
 
 def test_the_training_rows_are_not_taken_for_the_test(tmp_path: Path) -> None:

@@ -138,7 +138,7 @@ def test_rows_that_are_no_pictures_are_refused_only_for_what_needs_pictures() ->
     fit_best_linear(rows, replace(PLAIN, epochs=1))
     assert fit_best_linear(rows.take(np.arange(200))).settings["moves"] == 0  # none was asked for
     for recipe in (replace(PLAIN, moves=1), replace(PLAIN, flips=True)):
-        with pytest.raises(SettingsError, match=r"holds no images.*--moves 0 --no-flips"):
+        with pytest.raises(SettingsError, match=r"no images to move or flip.*--moves 0 --no-flips"):
             fit_best_linear(rows, recipe)
 
 

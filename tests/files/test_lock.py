@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from onelayer.errors import CheckpointWarning, SaveError
+from onelayer.files.atomic import staged_file, staged_folder
 from onelayer.files.lock import holder, run_lock
 
 HOLD = """
@@ -156,6 +157,20 @@ def test_a_full_disk_is_one_sentence_and_leaves_no_lock(
         with pytest.raises(SaveError, match=said), run_lock(tmp_path / "run"):
             pytest.fail("locked")
     assert os.listdir(tmp_path) == []
+
+
+def test_where_writing_is_forbidden_nobody_is_told_to_free_space(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "mkdir", forbidden)
+    said = r"could not be written: Permission denied; choose another (folder|place)\.$"
+    with pytest.raises(SaveError, match=said), staged_folder(tmp_path / "run"):
+        pytest.fail("written")
+    with pytest.raises(SaveError, match=said), staged_file(tmp_path / "m.npy"):
+        pytest.fail("written")
 
 
 def test_a_folder_has_one_lock_by_all_of_its_names(tmp_path: Path) -> None:

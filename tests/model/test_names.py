@@ -65,7 +65,7 @@ def test_other_columns_are_left_out_with_one_line(model: Model, frame: pd.DataFr
 
 def test_a_missing_column_is_refused_by_its_name(model: Model, frame: pd.DataFrame) -> None:
     renamed = frame.rename(columns={"height": "size"})[["age", "size", "income"]]
-    said = "needs the model's 3 features as columns, but lacks 1: height; add or rename"
+    said = "the model's 3 features must be columns, but 1 is missing: height; add or rename"
     with pytest.raises(DataError, match=said):
         model.predict(renamed)
     data = split(renamed, frame["kind"])
@@ -99,7 +99,7 @@ def test_parts_of_splits_are_put_in_the_training_rows_order(frame: pd.DataFrame)
     np.testing.assert_array_equal(whole.test.X, data.test.X)
     assert whole.test.feature_names == NAMES
     renamed = replace(data.test, feature_names=("age", "size", "income"))
-    with pytest.raises(DataError, match="lacks 1: height"):
+    with pytest.raises(DataError, match="1 is missing: height"):
         Splits(data.train, data.validation, renamed, "made", "made")
 
 
@@ -143,7 +143,7 @@ def test_an_export_is_tested_on_rows_by_name(
 ) -> None:
     path = tmp_path / "m.onnx"
     model.to_onnx(path, rows=frame[list(SHUFFLED)], input_type="float64")
-    with pytest.raises(DataError, match="lacks 1: age"):
+    with pytest.raises(DataError, match="1 is missing: age"):
         model.to_onnx(path, rows=frame[["income", "height"]])
 
 

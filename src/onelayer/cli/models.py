@@ -5,6 +5,7 @@ A model is named by its file, by a run folder, or by one setting of a run folder
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,6 +123,8 @@ def compare(
     metric = metric_of(scoring)
     if on not in PARTS:
         raise SettingsError(f"--on must be one of {', '.join(PARTS)}, got {on!r}.")
+    if twice := [one for one, count in Counter(models).items() if count > 1]:
+        raise SettingsError(f"{twice[0]} is named twice; name different models to compare.")
     engine = opt.chosen_engine(arithmetic)
     chosen = models_of(models[0]) if len(models) == 1 else [open_noted(one) for one in models]
     if len(chosen) < 2:

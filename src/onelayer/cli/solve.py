@@ -255,7 +255,10 @@ def certify(
         certificate = solver.certify(one.model, train_set, engine=engine, **own)
         figures.append({"name": one.name} | asdict(certificate))
         if not json:
-            output.print_line(f"{one.name}: {certificate.sentence}")
+            asked = l2 is not None or l1 is not None
+            of = f", certified for {certificate.penalty}" * asked
+            of += ", with --penalty-factors" * (factors is not None)
+            output.print_line(f"{one.name}{of}: {certificate.sentence}")
     if json:
         output.print_json(figures)
 

@@ -26,6 +26,7 @@ from onelayer.data.formats.base import (
     is_folder,
     largest_value,
     natural_names,
+    not_found,
     refuse_unread,
     to_array,
 )
@@ -210,7 +211,7 @@ class _Source:
         rows, first = len(self.labels), next(iter(self.arrays))
         for name in train.arrays:
             if name not in self.arrays:
-                raise DataError(f"{self.where} lacks the feature set {name!r}.")
+                raise DataError(f"the feature set {name!r} is missing in {self.where}.")
             X, where = self.array(name)[0], f"{self.where}, {name!r}"
             counted = len(X) if name == first else len(self.array(first)[0])
             if len(X) != counted:
@@ -312,6 +313,8 @@ def _in_files(path: Path, label_file: Path | None) -> Arrays:
     try:
         if not os.path.isdir(path):
             require_file(path)
+    except FileNotFoundError as error:
+        raise not_found(path) from error
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}.") from error
     if path.suffix.lower() not in SUFFIXES:

@@ -35,8 +35,9 @@ def match_columns(
         return None
     if missing:
         raise DataError(
-            f"{where} needs {whose}'s {len(expected)} features as columns, but lacks "
-            f"{len(missing)}: {_listed(missing)}; add or rename them."
+            f"{where}: {whose}'s {len(expected)} features must be columns, but {len(missing)} "
+            f"{'is' if len(missing) == 1 else 'are'} missing: {_listed(missing)}; add or rename "
+            "them."
         )
     known = set(expected)
     if extra := [name for name in names if name not in known]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,10 @@ from onelayer.data.formats.base import (
     ColumnSpec,
     ReadOptions,
     Table,
+    file_errors,
     is_folder,
     is_pattern,
+    not_found,
 )
 from onelayer.data.formats.images import in_one_form, parse_size, parts_of, sub_folders
 from onelayer.data.formats.registry import (
@@ -233,7 +236,7 @@ def _load_unsplit(
             f"train_batches and validation_batches have no effect on {name}; leave them out."
         )
     if kind == CIFAR10:
-        if path is None or not os.path.isdir(path) or holds_files(path, layout.CIFAR10):
+        if path is None or holds_files(path, layout.CIFAR10):
             _refuse(options, set(options), "CIFAR-10, which is split by its batches")
         return load_cifar10(
             path, train_batches=batches[0], validation_batches=batches[1], progress=progress,
@@ -242,6 +245,8 @@ def _load_unsplit(
     if kind == DIGITS:
         _refuse(options, set(options), "the digits, whose split is fixed")
         return load_digits()
+    if path is not None and not is_pattern(path):
+        _require_there(path)
     say, seed = _escaping(log), options["split_seed"]
     if kind == CIFAR100:
         others = set(options) - {"validation_size", "split_seed"}
@@ -355,15 +360,26 @@ def _locate(source: Any) -> tuple[str, Path | None]:
     path = home_path(source)
     if is_pattern(path):
         return OWN, path
+    own = True
     if is_folder(path):
         for data_set in (layout.CIFAR10, layout.CIFAR100):
             if holds_files(path, data_set):
                 return data_set.folder_name, path
         own = holds_shards(path) or bool(sub_folders(path))
-    else:
-        # CIFAR-10's loader explains folders that do not exist.
-        own = bool(path.suffix or os.path.exists(path))
     return OWN if own else CIFAR10, path
+
+
+def _require_there(path: Path) -> None:
+    """Raise `DataError` for a path that is not there, and may be a data set's name or part."""
+    with file_errors(path, "file"), suppress(FileNotFoundError, NotADirectoryError):
+        os.stat(path)
+        return
+    data_set, _, part = str(path).partition(":")
+    if part and data_set in (DIGITS, CIFAR10, CIFAR100):
+        raise DataError(f"{path} is a part of {data_set}; name {data_set}, which has all parts.")
+    if not path.suffix and path.name == str(path):
+        raise not_found(path, "; data sets by name are digits, cifar10 and cifar100")
+    raise not_found(path)
 
 
 def _read_parts(source: Any, options: Mapping[str, Any], read: ReadOptions) -> dict[str, Table]:

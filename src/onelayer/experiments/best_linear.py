@@ -138,8 +138,8 @@ class Recipe:
             )
         if dataset.image_shape is None and (self.moves or self.flips):
             raise SettingsError(
-                f"{dataset.name} holds no images to move or flip; set moves=0 and flips=False "
-                "(--moves 0 --no-flips)."
+                f"there are no images to move or flip in {dataset.name}; set moves=0 and "
+                "flips=False (--moves 0 --no-flips)."
             )
 
     def run(self, seed: int) -> Run:

@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
-from onelayer.errors import DataError, SaveError, one_line
+from onelayer.errors import DataError, SaveError, one_line, refusal_words
 from onelayer.files.lock import run_lock, try_lock, write_errors
 from onelayer.files.manifest import (
     CHARTS_FOLDER,
@@ -166,10 +166,8 @@ def staged_folder(
             _sync(folder)
             _move_committed(folder)
         except OSError as error:
-            raise SaveError(
-                f"{target} could not be written: {error.strerror or error}; free some space or "
-                f"choose another folder.{_kept(folder)}"
-            ) from error
+            why = refusal_words(error, "choose another folder")
+            raise SaveError(f"{target} could not be written: {why}.{_kept(folder)}") from error
         finally:
             shutil.rmtree(staging, ignore_errors=True)
             if is_new:
@@ -189,7 +187,7 @@ def writing(target: Path) -> Iterator[None]:
             except OSError as error:
                 raise SaveError(
                     f"{target} holds files of a killed command that cannot be moved into place: "
-                    f"{error.strerror or error}; free some space or choose another folder."
+                    f"{refusal_words(error, 'choose another folder')}."
                 ) from error
         yield
 

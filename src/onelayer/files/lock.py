@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from onelayer.errors import CheckpointWarning, SaveError
+from onelayer.errors import CheckpointWarning, SaveError, refusal_words
 
 fcntl: Any
 try:
@@ -136,10 +136,8 @@ def write_errors(target: Path, choose: str = "another folder") -> Iterator[None]
     try:
         yield
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise SaveError(
-            f"{target} could not be written: {reason}; free some space or choose {choose}."
-        ) from error
+        why = refusal_words(error, f"choose {choose}")
+        raise SaveError(f"{target} could not be written: {why}.") from error
 
 
 def _open(place: Path, flags: int = 0) -> int:

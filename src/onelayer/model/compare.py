@@ -277,7 +277,8 @@ def _names(models: Sequence[Model], names: Sequence[str] | None) -> list[str]:
     called = letters if names is None else [str(name) for name in as_values(names)]
     if len(called) != len(models) or len(set(called)) < len(called):
         raise SettingsError(
-            f"names must hold a name of its own for each of the {len(models)} models."
+            f"names must be {len(models)} different names, one for each model, but "
+            f"{', '.join(map(repr, called))} was given."
         )
     return called
 

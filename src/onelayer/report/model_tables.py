@@ -262,7 +262,8 @@ def _facts(model: Model) -> dict[str, str]:
         facts["offsets"] = "of each row, added to its scores"
     if model.image_shape is not None:
         channels, height, width = model.image_shape
-        facts["features"] += f"; pictures of {height} × {width}, {channels} planes"
+        planes = f"{channels} planes" if channels > 1 else "1 plane"
+        facts["features"] += f"; pictures of {height} × {width}, {planes}"
     if "data" in settings:
         data = summary.DATA_NAMES.get(settings["data"], settings["data"])
         facts["trained on"] = f"{data}, {settings.get('train_rows', 0):,} rows"

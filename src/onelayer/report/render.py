@@ -263,7 +263,8 @@ def write_templates(model: Model, path: Path, title: str) -> None:
         raise SettingsError(f"pictures are written as .png or .svg, but {path.name} was given.")
     if model.image_shape is None:
         raise SettingsError(
-            "this model's features are no image, so there is no picture to write; leave --out out."
+            "this model's features are no image, so there is no picture to write; inspect it "
+            "without --out."
         )
     drawing = template_drawing(model.W, model.class_names, model.image_shape, title)
     with _drawing_errors(), staged_file(path) as staging:

@@ -486,8 +486,9 @@ def random_grid(
         drawn.setdefault(tuple(setting.values()), setting)
         if in_vain == 1000:  # lists alone have finitely many combinations
             raise SettingsError(
-                f"cannot draw {n} different settings, only {len(drawn)} could be drawn; reduce n "
-                "or widen the ranges."
+                f"cannot draw {n} different settings: the values given make only {len(drawn)}; "
+                "draw fewer (n, --random), or give a range such as learning_rate=(0.001, 0.3) "
+                "(--lr 0.001:0.3)."
             )
     return tuple(run for setting in drawn.values() for run in grid(seeds=seeds, **setting))
 

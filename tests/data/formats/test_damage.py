@@ -207,7 +207,7 @@ def test_a_wrong_csv_is_said_to_be_so(text: str, message: str, tmp_path: Path) -
 def test_a_column_that_is_not_there_is_said_with_those_that_are(tmp_path: Path) -> None:
     arguments = written("csv", tmp_path) | {"labels": "species"}
     refused(
-        arguments, r"has no column 'species'; name .* \(--labels\) \(columns: x0, x1, x2, label\)"
+        arguments, r"has no column 'species'; choose .* \(--labels\) \(columns: x0, x1, x2, label\)"
     )
 
 
@@ -271,7 +271,7 @@ def test_columns_that_differ_between_parts_are_named(tmp_path: Path) -> None:
     pa.parquet.write_table(table, tmp_path / "a.parquet")
     arguments = {"source": tmp_path / "a.parquet", "test": tmp_path / "t.parquet"}
     pa.parquet.write_table(table.select(["x0", "x1", "label"]), tmp_path / "t.parquet")
-    refused(arguments, r"t\.parquet needs .*a\.parquet's 3 features as columns, but lacks 1: x2")
+    refused(arguments, r"t\.parquet: .*a\.parquet's 3 features .* 1 is missing: x2")
     np.savez(tmp_path / "t.npz", X=X, label=labels)
     arguments["test"] = tmp_path / "t.npz"
     refused(arguments, r"t\.npz has no names of columns, but .*a\.parquet has")

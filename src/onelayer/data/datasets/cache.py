@@ -21,7 +21,7 @@ from pathlib import Path
 from onelayer.data.datasets.decode import FORMS, STRIPS, Form, read_binary, unpack_form
 from onelayer.data.datasets.layout import CIFAR10, Layout, RecordFile, Records
 from onelayer.data.progress import Log, counting, downloading, print_line
-from onelayer.errors import DataError, SourceError, home_path
+from onelayer.errors import DataError, SourceError, home_path, refusal_words
 from onelayer.files.atomic import replace_file
 from onelayer.files.lock import try_lock
 
@@ -211,10 +211,12 @@ def _cache_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        instead = (
+            f"set {ENVIRONMENT} to a folder that can be written, or name a folder that holds its "
+            "files with --data DIR, or use --data digits"
+        )
         raise SourceError(
-            f"the data set cannot be kept in the cache {folder}: {error.strerror or error}; free "
-            f"some space or set {ENVIRONMENT} to a folder that can be written, or name a folder "
-            "that holds its files with --data DIR, or use --data digits."
+            f"the data set cannot be kept in the cache {folder}: {refusal_words(error, instead)}."
         ) from error
 
 

@@ -15,7 +15,7 @@ import re
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Set
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -35,9 +35,9 @@ from onelayer.data.datasets.layout import (
     encode_records,
     read_bounded,
 )
-from onelayer.data.formats.base import file_errors, first_line, list_folder, refuse_unread
+from onelayer.data.formats.base import first_line, list_folder, refuse_unread
 from onelayer.data.formats.images import open_image
-from onelayer.errors import DataError
+from onelayer.errors import DataError, refusal_words
 
 # What a pickle writes whole numbers with.
 _NUMBERS = ("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1")
@@ -166,14 +166,6 @@ def holds_files(folder: Path, layout: Layout) -> bool:
 @contextmanager
 def open_folder(folder: Path, layout: Layout) -> Iterator[Reader]:
     """Yield a reader of a folder's files, of those in its official sub-folder, or an archive."""
-    # os.path and not Path: these answer no, and do not raise, where a folder may not be entered.
-    if not os.path.isdir(folder):
-        with file_errors(folder, "folder"), suppress(FileNotFoundError, NotADirectoryError):
-            os.stat(folder)
-        raise DataError(
-            f"{folder} does not exist; name the folder that {layout.name}'s files or archive lie "
-            "in, or leave --data out to download them."
-        )
     found = _find_files(folder, layout)
     archives = [form for form in FORMS[layout.name] if os.path.isfile(folder / form.archive)]
     if found is not None:
@@ -189,7 +181,7 @@ def open_folder(folder: Path, layout: Layout) -> Iterator[Reader]:
             except OSError as error:
                 raise DataError(
                     f"{archive} cannot be unpacked to {tempfile.gettempdir()}: "
-                    f"{error.strerror or error}; free some space there or set TMPDIR."
+                    f"{refusal_words(error, 'set TMPDIR to another folder')}."
                 ) from error
             yield lambda part: form.read(unpacked, part, layout)
     else:

@@ -56,6 +56,16 @@ _UNREAD = {
 }
 
 
+def not_found(path: Path, names: str = "") -> DataError:
+    """The error for a path that is not there; an address of the network is told from one."""
+    if address := re.match(r"[a-z][a-z0-9+.-]+:/", str(path)):
+        # Of an address as a path one of its slashes is left.
+        return DataError(
+            f"files are read from disk, and not from {address[0]}/; download the file and name it."
+        )
+    return DataError(f"no such file or folder: {path}{names}.")
+
+
 class NoRowsError(DataError):
     """A file has columns but no rows; among several files it is skipped."""
 
@@ -223,7 +233,8 @@ def choose_labels(names: Sequence[str], spec: ColumnSpec, where: str, what: str)
         count, usual = "more than one" if found else "none", ", ".join(LABEL_NAMES)
         why = f": cannot tell which {what} holds the labels, because {count} is called {usual}"
     listed = ", ".join(names[:12]) + (f", … ({len(names)} in all)" if len(names) > 12 else "")
-    raise DataError(f"{where}{why}; name the labels with {spec.option} ({what}s: {listed}).")
+    how = f"choose the labels' {what} with {spec.option}"
+    raise DataError(f"{where}{why}; {how} ({what}s: {listed}).")
 
 
 def fnmatch_any(names: Sequence[str], pattern: str) -> bool:

@@ -364,7 +364,7 @@ def _by_suffix(path: Path, known: Mapping[str, T], what: str) -> T:
     try:
         require_file(path)
     except FileNotFoundError as error:
-        raise DataError(f"no such file or folder: {path}.") from error
+        raise base.not_found(path) from error
     except OSError as error:
         if not isinstance(error, IsADirectoryError):  # which is explained below
             raise DataError(f"{path} cannot be read: {error.strerror}.") from error

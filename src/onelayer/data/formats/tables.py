@@ -470,10 +470,10 @@ def _choose(
     if wrong:
         raise DataError(f"{where}: features must be numbers, but {', '.join(wrong)} is chosen.")
     if not kept:
+        left = ", ".join(f"{n} ({t})" for n, t in types.items())
+        only = f", only {left}" if left else " and those that are left out"
         raise DataError(
-            f"{where} has no numeric column besides the labels, only "
-            f"{', '.join(f'{n} ({t})' for n, t in types.items()) or 'none at all'}; features must "
-            "be numbers."
+            f"{where} has no numeric column besides the labels{only}; features must be numbers."
         )
     ignored = [f"{name} ({kind})" for name, kind in types.items() if name not in kept]
     ignored += [f"{name!r} ({why})" for name, why in index.items()]
