@@ -114,6 +114,19 @@ def test_means_stand_for_classes_of_equal_rows(
     np.testing.assert_allclose(kept[1], kept[0], atol=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("apart", "classes", "tell"), [(1.0, 9, True), (0.05, 9, False), (0.05, 40, True)]
+)
+def test_means_of_few_classes_tell_where_rows_have_enough_in_common(
+    apart: float, classes: int, tell: bool
+) -> None:
+    rng = np.random.default_rng(0)
+    y = np.arange(20_000) % classes
+    X = rng.normal(size=(len(y), D)) + apart * rng.normal(size=(classes, D))[y]
+    rows = Rows(X, y, np.ones(D), np.zeros(D))
+    assert ClassMeans.tell(RowSums.of(make_engine(), rows, classes)) == tell
+
+
 def make_classes(N: int, features: int, classes: int) -> Dataset:
     """Classes in families of twenty, few rows each."""
     rng = np.random.default_rng(0)
@@ -134,6 +147,7 @@ def test_many_classes_of_few_rows_take_few_passes(
     assert model.settings["status"] == "optimal"
     assert 0 < (model.passes or 0) <= most
     monkeypatch.setattr(own_rows, "MIN_CLASSES", 301)
+    monkeypatch.setattr(own_rows, "MIN_MEANS", 301)
     plain = solve(data, l2, tol=1e-6)
     J, lowest = model.require_certificate().cost, plain.require_certificate()
     assert lowest.lower_bound <= J <= lowest.cost * (1.0 + 1e-3)
@@ -144,7 +158,7 @@ def test_many_classes_of_many_rows_take_fewer_passes_by_their_means(
 ) -> None:
     data = make_classes(16_000, 600, 100)
     model = solve(data, 1e-4, tol=1e-3)
-    monkeypatch.setattr(own_rows, "MIN_CLASSES", 101)
+    monkeypatch.setattr(own_rows, "MIN_MEANS", 101)
     plain = solve(data, 1e-4, tol=1e-3)
     assert (model.passes or 0) < 0.8 * (plain.passes or 0)
     found, known = model.require_certificate(), plain.require_certificate()

@@ -39,8 +39,12 @@ Float64 = NDArray[np.float64]
 
 Floats = NDArray[np.floating]
 
-# The least number of classes, the most rows of one, their places for each row, and entries of all.
-MIN_CLASSES, MOST_OWN, MOST_PLACES, MAX_ENTRIES = 32, 32, 3, 1 << 24
+# The least number of classes whose means stand for them; that of classes whose rows do, the most
+# rows of one, their places for each row, and entries of all.
+MIN_MEANS, MIN_CLASSES, MOST_OWN, MOST_PLACES, MAX_ENTRIES = 8, 32, 32, 3, 1 << 24
+
+# The least part of the variance that is between classes, where they are fewer.
+MIN_COMMON = 0.01
 
 # The curvature of the other classes, of that at W = 0, at least.
 LEAST_OTHERS = 1e-3
@@ -118,7 +122,14 @@ class ClassMeans(OwnRows):
         """Whether classes are many, of dense rows without offsets."""
         entries = classes * (centred.X.shape[1] + 1)
         plain = centred.is_dense and centred.score_offsets is None
-        return plain and classes >= MIN_CLASSES and entries <= MAX_ENTRIES
+        return plain and classes >= MIN_MEANS and entries <= MAX_ENTRIES
+
+    @staticmethod
+    def tell(sums: RowSums) -> bool:
+        """Whether the classes are many, or their rows have enough in common."""
+        between = float(np.sum(sums.centred**2 / sums.frequencies[:, None]))
+        enough = between >= MIN_COMMON * float(np.sum(sums.spreads**2))
+        return enough or len(sums.centred) >= MIN_CLASSES
 
     def placed(self, values: Float64) -> Float64:
         """Means over the rows of each class, (K, 1), of values of the rows (N,)."""

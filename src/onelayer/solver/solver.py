@@ -394,7 +394,8 @@ class Solver:
         centred, K = self._centred, self._shape[0]
         if OwnRows.suit(centred, K):
             return OwnRows(centred, K)
-        return ClassMeans(centred, self._sums) if ClassMeans.suit(centred, K) else None
+        suits = ClassMeans.suit(centred, K) and ClassMeans.tell(self._sums)
+        return ClassMeans(centred, self._sums) if suits else None
 
     def _take_curvature(self, at: Float64) -> None:
         self._held = self._held or self._hold_rows("float32")
