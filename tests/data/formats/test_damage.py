@@ -41,6 +41,7 @@ def refused(arguments: dict[str, Any], message: str = ".") -> str:
     return sentence
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", WITH_AN_END)
 def test_a_file_cut_at_any_byte_is_refused_and_named(kind: str, tmp_path: Path) -> None:
     arguments = written(kind, tmp_path)
