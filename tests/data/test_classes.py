@@ -7,8 +7,10 @@ from decimal import Decimal
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from onelayer import split
 from onelayer.data.classes import name_classes, number_labels
 from onelayer.errors import DataError
 
@@ -44,7 +46,7 @@ def test_dates_bytes_and_whole_decimals_are_labels(labels: list[Any], names: tup
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (np.array(["2024-05-01", "NaT"], "M8[D]"), "row 1 is NaT; fill it or drop the row"),
+        (np.array(["2024-05-01", "NaT"], "M8[D]"), "row 1 has none; fill it or drop the row"),
         (
             np.array([Decimal("0.5"), Decimal(1)], object),
             r"integers or booleans, but row 0 is 0\.5",
@@ -57,3 +59,24 @@ def test_dates_bytes_and_whole_decimals_are_labels(labels: list[Any], names: tup
 def test_what_cannot_be_a_label_is_refused_in_one_sentence(labels: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
         name_classes(labels, "y")
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        pd.Series([0, 1, None, 1], dtype="Int64"),
+        pd.Series([True, False, None, True], dtype="boolean"),
+        pd.Series(["a", "b", None, "a"], dtype="string"),
+        pd.Series(["a", "b", None, "a"], dtype="category"),
+        np.array([0.0, 1.0, np.nan, 1.0]),
+        [0, 1, None, 1],
+        ["a", "b", float("nan"), "a"],
+        ["a", "b", " ", "a"],
+        np.array([date(2024, 5, 1), date(2024, 5, 2), pd.NaT, date(2024, 5, 1)], object),
+        [Decimal(0), Decimal(1), Decimal("nan"), Decimal(1)],
+        [b"a", b"b", b"", b"a"],
+    ],
+)
+def test_a_row_without_a_label_is_named_whatever_stands_in_its_place(labels: Any) -> None:
+    with pytest.raises(DataError, match="every row needs a label, but row 2 has none; fill it"):
+        split(np.eye(4), labels)

@@ -6,6 +6,7 @@ or as a list of labels in each row.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from datetime import date
@@ -137,7 +138,12 @@ _LISTS = (list, tuple, set, frozenset, np.ndarray)
 
 
 def lists_of(values: Any) -> Any:
-    """Lists of labels, one a row and of any length, as an array (N,); other values as they are."""
+    """Lists of labels, one a row and of any length, as an array (N,); other values as they are.
+
+    A list of text and NaN keeps both, which NumPy would join to text.
+    """
+    if isinstance(values, list | tuple) and set(map(type, values)) == {str, float}:
+        return np.array(values, object)
     if not isinstance(values, list | tuple) or not all(isinstance(v, _LISTS) for v in values):
         return values
     if len({len(value) for value in values}) == 1:
@@ -293,16 +299,17 @@ def _checked(labels: NDArray[Any], where: str) -> NDArray[Any]:
             f"{where}: labels must be one value a row, or a column of 0 and 1 for each of many "
             f"labels, but their shape is {labels.shape}."
         )
+    only_text = labels.dtype.kind == "O" and {str}.issuperset(map(type, labels))
+    if only_text and all(map(str.strip, _distinct(labels))):
+        return labels  # what text nearly always is, told without looking at each row
+    _refuse_missing(labels, where)
     labels = _as_known(labels, where)
-    if labels.dtype.kind == "O":
-        if {str}.issuperset(map(type, labels)) and all(map(str.strip, _distinct(labels))):
-            return labels  # what text nearly always is, told without looking at each row
-        if np.array(labels.tolist()).dtype.kind in "iub":
-            return np.array(labels.tolist())  # numbers or booleans as Python objects
+    if labels.dtype.kind == "O" and np.array(labels.tolist()).dtype.kind in "iub":
+        return np.array(labels.tolist())  # numbers or booleans as Python objects
     held = None if labels.dtype.kind in "OUiub" else f"they are {labels.dtype}"
     if labels.dtype.kind == "f":
         wide = labels.astype(np.float64)  # integers that were stored as floats
-        # Beyond 2⁵³ float64 has no odd numbers; a NaN is neither.
+        # Beyond 2⁵³ float64 has no odd numbers.
         right = (np.abs(wide) <= 2.0**53) & (np.floor(wide) == wide)
         if right.all():
             return wide.astype(np.int64)
@@ -316,31 +323,41 @@ def _checked(labels: NDArray[Any], where: str) -> NDArray[Any]:
     if labels.dtype.kind == "U":
         labels = labels.astype(object)
     for row, value in enumerate(labels if labels.dtype.kind == "O" else ()):
-        if isinstance(value, str) and value.strip():
-            continue
-        if value is None or isinstance(value, str | float):
-            held = "empty" if value is None or isinstance(value, str) else repr(value)
+        if not isinstance(value, str):
             raise DataError(
-                f"{where}: every row needs a label of text, but row {row} is {held}; fill it or "
-                "drop the row."
+                f"{where}: labels must be all text, all integers or all booleans, but row {row} is "
+                f"{one_line(repr(value))}; write them as text."
             )
-        raise DataError(
-            f"{where}: labels must be all text, all integers or all booleans, but row {row} is "
-            f"{one_line(repr(value))}; write them as text."
-        )
     return labels
+
+
+def _refuse_missing(labels: NDArray[Any], where: str) -> None:
+    """Raise `DataError` for the first row without a label, whatever stands in its place."""
+    if labels.dtype.kind in "fM":
+        missing = np.isnan(labels) if labels.dtype.kind == "f" else np.isnat(labels)
+        row = int(np.argmax(missing)) if missing.any() else None
+    else:
+        values = labels.tolist() if labels.dtype.kind in "OUS" else ()
+        row = next((row for row, value in enumerate(values) if _is_missing(value)), None)
+    if row is not None:
+        raise DataError(
+            f"{where}: every row needs a label, but row {row} has none; fill it or drop the row."
+        )
+
+
+def _is_missing(value: object) -> bool:
+    """Whether a value is None, NaN, pandas's NA or NaT, or text without letters."""
+    if isinstance(value, str | bytes):
+        return not value.strip()
+    if isinstance(value, float | Decimal):
+        return math.isnan(value)
+    return value is None or type(value).__name__ in ("NAType", "NaTType")
 
 
 def _as_known(labels: NDArray[Any], where: str) -> NDArray[Any]:
     """Times and bytes as text, and decimal numbers as floats; other labels as they are."""
     kinds = set(map(type, labels)) if labels.dtype.kind == "O" else set()
     if labels.dtype.kind == "M" or (kinds and all(issubclass(kind, date) for kind in kinds)):
-        found = np.isnat(labels) if labels.dtype.kind == "M" else np.zeros(len(labels), bool)
-        if found.any():
-            raise DataError(
-                f"{where}: every row needs a label, but row {int(np.argmax(found))} is NaT; fill "
-                "it or drop the row."
-            )
         return np.array([time_name(str(value)) for value in labels], object)
     if labels.dtype.kind == "S" or kinds == {bytes}:
         try:

@@ -183,8 +183,7 @@ def compare(
     for model in models:
         require_model("compare", model)
     called = _names(models, names)
-    of_each = isinstance(data, Sequence) and not isinstance(data, str)
-    several: list[Any] = [*data] if of_each else [data] * len(models)
+    several: list[Any] = [*data] if isinstance(data, list | tuple) else [data] * len(models)
     if len(several) != len(models):
         raise SettingsError(
             f"data must be one data set, or one for each of the {len(models)} models, but there "

@@ -178,7 +178,7 @@ def test_pickled_objects_are_refused_and_nothing_is_run(place: str, tmp_path: Pa
         ("x,label\n1,a\n,b\n", "column 'x': row 1 is empty or NaN; fill the value"),
         (
             "x,label\n1,a\n2,\n",
-            "column 'label': every row needs a label of text, but row 1 is empty",
+            "column 'label': every row needs a label, but row 1 has none",
         ),
         (
             "x,label\n1,a\noops,b\n",
@@ -224,11 +224,11 @@ def test_a_column_that_is_not_there_is_said_with_those_that_are(tmp_path: Path) 
         ({"X": [[1.0]] * 2, "y": [[0, 3]] * 2}, "are 0 or 1, but row 0, column 1"),
         ({"X": [[1.0]] * 2, "y": [[[0]]] * 2}, r"but their shape is .2, 1, 1."),
         ({"X": [[1.0], [2.0]], "y": [0.0, 1.5]}, r"but row 1 is 1\.5; name another"),
-        ({"X": [[1.0], [2.0]], "y": [np.nan, 1.0]}, "but row 0 is nan"),
+        ({"X": [[1.0], [2.0]], "y": [np.nan, 1.0]}, "but row 0 has none"),
         ({"X": [[1.0], [2.0]], "y": [1e300, 1.0]}, r"but row 0 is 1e\+300"),
         ({"X": [[1.0], [2.0]], "y": [1j, 1.0]}, "but they are complex128"),
         ({}, "holds no array; write features and labels into it"),
-        ({"X": [[1.0], [2.0]], "y": ["a", ""]}, "row 1 is empty"),
+        ({"X": [[1.0], [2.0]], "y": ["a", ""]}, "row 1 has none"),
         ({"X": [[1.0]], "b": [0]}, "which array holds the labels"),
         ({"X": [[1.0], [2.0]], "y": [0, 1]}, "the only one of its class"),
     ],
