@@ -112,7 +112,7 @@ class HeldSteps {
  public:
   // In the first step a weight that is 0 takes part where its slope is above this part of its limit: along a path few of
   // those that the last solution had below its own limit will count, and each makes the Hessian larger.
-  static constexpr double kNearFirst = 1.25, kFirstTolerance = 1e-5;
+  static constexpr double kNearFirst = 1.25, kFirstTolerance = 1e-4;
   static constexpr bool kReachesAll = false;
 
   HeldSteps(const HeldColumns& X, int threads) : X_(X), threads_(threads), place_(static_cast<std::size_t>(X.D), -1) {}
