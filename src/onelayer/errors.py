@@ -139,6 +139,17 @@ def writable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
+def shown_names(names: Iterable[str]) -> str:
+    """Names for a message, quoted where a reader would not see where they begin and end.
+
+    Example:
+        >>> shown_names(["x", " y", "a,b"])
+        "x, ' y', 'a,b'"
+    """
+    clear = re.compile(r"[^\s,]([^,]*[^\s,])?")
+    return ", ".join(name if clear.fullmatch(name) else repr(name) for name in names)
+
+
 def require_bool(name: str, value: Any) -> None:
     """Raise `SettingsError` unless the value is True or False."""
     if not isinstance(value, bool):

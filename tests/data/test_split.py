@@ -240,7 +240,7 @@ def test_groups_hold_through_all_three_parts_of_a_split() -> None:
 
 
 def test_groups_that_cannot_be_spared_are_said_to_be_so() -> None:
-    with pytest.raises(DataError, match="no group can be spared without losing a class"):
+    with pytest.raises(DataError, match="no group of the 4 rows can be spared without"):
         cut_fraction(np.array([0, 0, 1, 1]), 0.5, 0, "example", np.array([0, 0, 1, 1]))
     with pytest.raises(SettingsError, match="folds must be from 2 to the number of groups, 2"):
         stratified_folds(np.array([0, 0, 1, 1]), 3, groups=np.array([0, 0, 1, 1]))
@@ -473,3 +473,24 @@ def test_what_splits_cannot_be_is_one_sentence(tmp_path: Path) -> None:
     np.savez(tmp_path / "b.npz", X=X, y=y)
     with pytest.raises(SettingsError, match=r"split \(--split\) names test rows, and test \("):
         load(tmp_path / "a.npz", split="part", test=tmp_path / "b.npz")
+
+
+def test_what_cannot_be_held_out_is_named_with_the_rows_own_counts() -> None:
+    two_each = np.repeat(np.arange(100), 2)
+    why = (
+        r"cannot hold out validation rows, because each of the 100 rows that are left of 200 after "
+        r"the test rows is the only one of its class"
+    )
+    with pytest.raises(DataError, match=why):
+        split(np.eye(200), two_each)
+    with pytest.raises(DataError, match=r"hold out test rows, because each of the 3 rows is the"):
+        split(np.eye(3), np.arange(3))
+    with pytest.raises(DataError, match=r"validation rows.*no group of the 2 rows that are left"):
+        split(np.eye(4), [0, 1, 0, 1], groups=[0, 0, 1, 1])
+
+
+def test_classes_in_memory_that_differ_only_by_spaces_are_told(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    split(np.eye(20), [" ant", "ant", "bee", "bee "] * 5)
+    assert "the classes ' ant' and 'ant' differ only by spaces" in capsys.readouterr().err

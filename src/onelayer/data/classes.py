@@ -81,6 +81,18 @@ def name_classes(labels: NDArray[Any], where: str, known: tuple[str, ...] = ()) 
     return names
 
 
+def note_spaces(class_names: Sequence[str], where: str, log: Log) -> None:
+    """Tell of classes whose names differ only by spaces around them."""
+    known: dict[str, str] = {}
+    for name in class_names:
+        if (first := known.setdefault(name.strip(), name)) is not name:
+            log(
+                f"{where}: the classes {first!r} and {name!r} differ only by spaces; strip the "
+                "labels if they are one class."
+            )
+            return
+
+
 def join_labels(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
     """The labels of several files as those of one: where some are text, all are."""
     kinds = {part.dtype.kind for part in parts}

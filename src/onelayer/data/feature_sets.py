@@ -15,7 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onelayer.data.classes import label_type, lists_of, name_classes, number_labels, one_a_row
+from onelayer.data.classes import (
+    label_type,
+    lists_of,
+    name_classes,
+    note_spaces,
+    number_labels,
+    one_a_row,
+)
 from onelayer.data.dataset import Dataset, Splits, copy_rows
 from onelayer.data.formats.arrays import ArraysFile, FileArray
 from onelayer.data.formats.base import (
@@ -119,6 +126,7 @@ def read_feature_sets(
             sources[role] = _read_source(of_role, own_labels, role, names, log)
     train, numbered, start = sources[TRAIN], {}, 0
     class_names = name_classes(train.labels, train.labels_where)
+    note_spaces(class_names, train.labels_where, log)
     kind = label_type(train.labels, class_names)
     for role, source in sources.items():
         source.check(train)

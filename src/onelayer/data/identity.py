@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onelayer.data.progress import Log
 from onelayer.data.sparse import sparse_rows
 from onelayer.data.streaming import ChosenColumns, stored_rows
-from onelayer.errors import DataError, printable
+from onelayer.errors import DataError, printable, shown_names
 
 # Columns that a message names at most.
 _MOST_NAMED = 8
@@ -87,4 +87,4 @@ def _numbered(names: Sequence[str]) -> bool:
 
 
 def _listed(names: Sequence[str]) -> str:
-    return printable(", ".join(names[:_MOST_NAMED]) + (", …" if len(names) > _MOST_NAMED else ""))
+    return printable(shown_names(names[:_MOST_NAMED]) + (", …" if len(names) > _MOST_NAMED else ""))

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from onelayer.data.classes import label_type, name_classes, number_labels, one_a_row
+from onelayer.data.classes import label_type, name_classes, note_spaces, number_labels, one_a_row
 from onelayer.data.dataset import Dataset, SplitCard, Splits
 from onelayer.data.datasets import layout
 from onelayer.data.datasets.decode import holds_files
@@ -465,6 +465,7 @@ def _number(
     class_names = known
     for table in tables.values() if known else (train,):
         class_names = name_classes(table.labels, table.labels_where, class_names)
+    note_spaces(class_names, train.labels_where, log)
     kind, names = label_type(train.labels, class_names), train.feature_names
     datasets = {}
     for role, table in tables.items():

@@ -23,6 +23,7 @@ from onelayer.data.classes import (
     label_type,
     lists_of,
     name_classes,
+    note_spaces,
     number_labels,
     one_a_row,
     strata,
@@ -138,6 +139,7 @@ def split(
         X = table.X
         feature_names = table.feature_names if feature_names is None else feature_names
     names = name_classes(labels, f"{name}, y") if class_names is None else tuple(class_names)
+    note_spaces(names, f"{name}, y", print_line)
     kind = INDEX
     if class_names is None or labels.dtype.kind not in "iu":
         kind = label_type(labels, names)
@@ -196,12 +198,14 @@ def split_dataset(
     for role, fraction in (("test", test_size), ("validation", validation_size)):
         if role in given:
             continue
+        cut_before = len(rows) < data.rows
+        left = f" that are left of {data.rows} after the test rows" if cut_before else ""
         if keys is not None:
             drawn = chances(keys[rows], seed, 1 if role == "test" else 2)
-            kept, cut = _cut_by_chance(drawn, fraction, data.name)
+            kept, cut = _cut_by_chance(drawn, fraction, data.name, role, left)
         else:
             of_rows = None if data.groups is None else data.groups[rows]
-            kept, cut = cut_fraction(y[rows], fraction, seed, data.name, of_rows)
+            kept, cut = cut_fraction(y[rows], fraction, seed, data.name, of_rows, role, left)
         parts[role], rows = _part(data, rows[cut], role), rows[kept]
         sizes[role] = fraction
         sources.append(f"{role} rows a fraction of {fraction:g}, {_HOW[by]}, with seed {seed}")
@@ -303,14 +307,14 @@ def _keys_of(data: Dataset, identical: bool, by_id: bool) -> tuple[By, Fingerpri
 
 
 def _cut_by_chance(
-    drawn: NDArray[np.float64], fraction: float, where: str
+    drawn: NDArray[np.float64], fraction: float, where: str, role: str, left: str
 ) -> tuple[Indices, Indices]:
     """Cut off rows whose number in [0, 1) is below the fraction: never none or all of them."""
     chosen = drawn < min(max(fraction, np.nextafter(drawn.min(), 1.0)), drawn.max())
     if not chosen.any():
         raise DataError(
-            f"{where}: cannot hold out a fraction, because all of the {len(drawn)} rows are the "
-            "same; add rows, or give the test and validation rows separately."
+            f"{where}: cannot hold out {role} rows, because all of the {len(drawn)} rows{left} are "
+            "the same; add rows, or give the test and validation rows separately."
         )
     return np.flatnonzero(~chosen), np.flatnonzero(chosen)
 
@@ -374,22 +378,31 @@ def shared_rows(splits: Splits, given: Collection[str]) -> str:
 
 
 def cut_fraction(
-    y: Indices, fraction: float, seed: int, where: str, groups: NDArray[Any] | None = None
+    y: Indices,
+    fraction: float,
+    seed: int,
+    where: str,
+    groups: NDArray[Any] | None = None,
+    role: str = "any",
+    left: str = "",
 ) -> tuple[Indices, Indices]:
-    """Rows kept, and a fraction cut off, ascending; whole groups, if given, from every class."""
+    """Rows kept, and a fraction cut off, ascending; whole groups, if given, from every class.
+
+    An error names the part that the rows are for, its `role`, and what was cut off before.
+    """
     rng = np.random.default_rng(seed)
     if groups is not None:
         chosen = _deal_groups(y, groups, np.array([1 - fraction, fraction]), rng, cut=True) == 1
-        why = "no group can be spared without losing a class"
+        why = f"no group of the {len(y)} rows{left} can be spared without losing a class"
     else:
         chosen = np.zeros(len(y), bool)
-        why = f"each of the {len(y)} rows is the only one of its class"
+        why = f"each of the {len(y)} rows{left} is the only one of its class"
         for rows in _shuffled_classes(y, rng):
             chosen[rows[: min(len(rows) - 1, max(1, int(fraction * len(rows) + 0.5)))]] = True
     if not chosen.any():
         raise DataError(
-            f"{where}: cannot hold out a fraction, because {why}; add rows, or give the test and "
-            "validation rows separately."
+            f"{where}: cannot hold out {role} rows, because {why}; add rows, or give the test "
+            "and validation rows separately."
         )
     return np.flatnonzero(~chosen), np.flatnonzero(chosen)
 

@@ -399,3 +399,56 @@ def test_times_have_one_name_whatever_type_holds_them(tmp_path: Path) -> None:
         assert load(source, labels="kind", log=silent).train.class_names == names
     for labels in (frame["kind"].to_numpy(), frame["kind"].dt.to_pydatetime().tolist()):
         assert split(X[:, None], labels).train.class_names == names
+
+
+def _rows_csv(path: Path, header: str, cell: str = "{}", sign: str = ",") -> Path:
+    drawn = np.random.default_rng(0).normal(size=(60, 3)).round(6).tolist()
+    lines = [[str(x) for x in row] + [cell.format("ab"[i % 2])] for i, row in enumerate(drawn)]
+    path.write_text("\n".join([header, *map(sign.join, lines)]) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("header", ["0.25,-1.5,0.75,a", "7,3,9,b"])
+def test_a_first_row_that_is_taken_for_the_header_is_told(tmp_path: Path, header: str) -> None:
+    messages: list[str] = []
+    path, label = _rows_csv(tmp_path / "rows.csv", header), header[-1]
+    load(path, labels=label, log=messages.append)
+    assert any("most names are numbers, such as" in line for line in messages)
+    messages.clear()
+    with pytest.raises(DataError, match="cannot tell which column"):
+        load(path, log=messages.append)
+    assert any("if it is a row, add a line of names above it" in line for line in messages)
+    messages.clear()
+    load(pandas.read_csv(path), labels=label, log=messages.append)
+    assert any("most names are numbers" in line for line in messages)
+
+
+def test_columns_that_are_numbered_or_called_by_wavelengths_are_no_first_row(
+    tmp_path: Path,
+) -> None:
+    messages: list[str] = []
+    load(_rows_csv(tmp_path / "numbered.csv", "0,1,2,label"), log=messages.append)
+    waves = pandas.DataFrame(np.random.default_rng(0).normal(size=(40, 9)))
+    waves.columns = [str(400 + 2.5 * i) for i in range(9)]
+    load(waves.assign(label=["a", "b"] * 20), log=messages.append)
+    assert messages == []
+
+
+def test_spaces_around_labels_of_a_csv_make_no_class_and_are_told(tmp_path: Path) -> None:
+    messages: list[str] = []
+    path = _rows_csv(tmp_path / "rows.csv", "x, y0, y1, label", sign=", ")
+    found = load(path, log=messages.append)
+    assert found.train.class_names == ("a", "b")
+    assert messages == [f"{path}, column ' label': spaces around the texts are left out."]
+    path.write_text(
+        "x,label\n" + "".join(f"{i * i % 7},{' ' * (i % 3 // 2)}{i % 2}\n" for i in range(60))
+    )
+    assert load(path, log=messages.append).train.labels.dtype.kind == "i"
+
+
+def test_a_message_quotes_names_of_columns_that_begin_with_a_space(tmp_path: Path) -> None:
+    path = _rows_csv(tmp_path / "rows.csv", "x, y, z,kind")
+    with pytest.raises(DataError, match=r"\(columns: x, ' y', ' z', kind\)"):
+        load(path, labels="species")
+    with pytest.raises(DataError, match=r"no column 'z' for drop.*it has x, ' y', ' z'"):
+        load(path, labels="kind", drop="z")

@@ -21,7 +21,7 @@ from onelayer import _native as _native  # which says so where a mapped file bec
 from onelayer.data.memory import available_memory, format_bytes
 from onelayer.data.progress import Log
 from onelayer.data.streaming import Shard
-from onelayer.errors import DataError, OnelayerError, require_file
+from onelayer.errors import DataError, OnelayerError, require_file, shown_names
 
 # Names that a column or array of labels is known by when none is given.
 LABEL_NAMES = ("label", "labels", "y", "target", "class")
@@ -225,14 +225,16 @@ def choose_labels(names: Sequence[str], spec: ColumnSpec, where: str, what: str)
         many = [n for n in names if any(n == p or fnmatchcase(n, p) for p in patterns)]
         if len(many) > 1 and all(fnmatch_any(names, pattern) for pattern in patterns):
             return tuple(many)
-    found = [name for name in names if name.lower() in LABEL_NAMES]
-    if spec.labels is None and len(found) == 1:
+    usual = [name for name in names if name.strip().lower() in LABEL_NAMES]
+    spaced = [name for name in names if name.strip() == spec.labels]
+    found = usual if spec.labels is None else spaced
+    if len(found) == 1:
         return found[0]
     why = f" has no {what} {spec.labels!r}"
     if spec.labels is None:
-        count, usual = "more than one" if found else "none", ", ".join(LABEL_NAMES)
-        why = f": cannot tell which {what} holds the labels, because {count} is called {usual}"
-    listed = ", ".join(names[:12]) + (f", … ({len(names)} in all)" if len(names) > 12 else "")
+        count, known = "more than one" if found else "none", ", ".join(LABEL_NAMES)
+        why = f": cannot tell which {what} holds the labels, because {count} is called {known}"
+    listed = shown_names(names[:12]) + (f", … ({len(names)} in all)" if len(names) > 12 else "")
     how = f"choose the labels' {what} with {spec.option}"
     raise DataError(f"{where}{why}; {how} ({what}s: {listed}).")
 

@@ -26,7 +26,7 @@ from onelayer.data.identity import check_names, match_columns
 from onelayer.data.mapped import note_mapped
 from onelayer.data.progress import Log
 from onelayer.data.streaming import Read, Shard
-from onelayer.errors import DataError
+from onelayer.errors import DataError, shown_names
 
 # A record batch can only be read as a whole.
 MAX_BATCH_BYTES = 512 << 20
@@ -39,6 +39,9 @@ NUMBER, COMMA_NUMBER, GROUPED_NUMBER = (
     r"^\s*[+-]?[0-9]+,[0-9]+([eE][+-]?[0-9]+)?\s*$",
     r"^\s*[+-]?[0-9]{1,3}([.,'_ ][0-9]{3})+([.,][0-9]+)?\s*$",
 )
+
+# So many numbers or more that ascend, or descend, are names of columns and no row.
+ORDERED_NAMES = 8
 
 # A column whose values are 0, 1, 2, … or 1, 2, 3, … in so many rows or more numbers the rows.
 NUMBERED_ROWS = 20
@@ -88,12 +91,30 @@ def frame_table(
             f"{where} cannot be read as a table of columns ({base.first_line(error)}); give each "
             "column one type, and collect a lazy frame."
         ) from error
+    note_numbers_as_names(columns.column_names, where, log)
     if labels is None or isinstance(labels, str):
         return _table(columns, where, replace(spec, labels=labels), log)
     table = _table(columns, where, replace(spec, elsewhere=True), log)
     return replace(
         table, labels=base.to_array(lists_of(labels), spec.option), labels_where=spec.option
     )
+
+
+def note_numbers_as_names(names: Sequence[str], where: str, log: Log) -> None:
+    """Tell of columns named as the first row of a file without a header would name them.
+
+    Names that number the columns, or many that ascend or descend, as wavelengths do, are names.
+    """
+    numbers = [float(name) for name in names if re.fullmatch(NUMBER, name)]
+    steps = np.diff(numbers)
+    ordered = len(numbers) >= ORDERED_NAMES and ((steps > 0.0).all() or (steps < 0.0).all())
+    numbering = len(numbers) > 1 and (steps == 1.0).all()
+    if 2 * len(numbers) > len(names) and not (ordered or numbering):
+        log(
+            f"{where}: the first line names the columns, but most names are numbers, such as "
+            f"{next(name for name in names if re.fullmatch(NUMBER, name))}; if it is a row, add a "
+            "line of names above it."
+        )
 
 
 class TableFile(base.RowsFile):
@@ -490,7 +511,7 @@ def matching(
         if not base.fnmatch_any(names, pattern):
             raise DataError(
                 f"{where} has no column {pattern!r} for {option} (--{option}); it has "
-                f"{', '.join(names[:12])}{', …' if len(names) > 12 else ''}."
+                f"{shown_names(names[:12])}{', …' if len(names) > 12 else ''}."
             )
     return [name for name in names if any(base.fnmatch_any([name], p) for p in patterns)]
 

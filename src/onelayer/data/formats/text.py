@@ -15,7 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onelayer.data.formats.base import choose_labels, file_errors
-from onelayer.data.formats.tables import NUMBER, Columns, TableFile, is_text, matching
+from onelayer.data.formats.tables import (
+    NUMBER,
+    Columns,
+    TableFile,
+    is_text,
+    matching,
+    note_numbers_as_names,
+)
 from onelayer.data.memory import available_memory, format_bytes
 from onelayer.errors import DataError
 
@@ -107,6 +114,7 @@ class CsvFile(TableFile):
                 f"{path}: the first line must name the columns, but it holds numbers "
                 f"({', '.join(names[:4])}); add a line such as label,x1,x2."
             )
+        note_numbers_as_names(names, self.where, self.log)
         label = names[0] if len(names) == 1 else choose_labels(names, spec, self.where, "column")
         texts_beside = (
             name for of, name in spec.beside.items() if of not in ("weights", "offsets")
@@ -130,7 +138,10 @@ class CsvFile(TableFile):
                         f"{path} must be UTF-8, but column {name!r}, row "
                         f"{compute.index(column, value)} is {value!r}; save it as UTF-8."
                     )
-            written = pa.array(as_written(texts) if name == label else texts)
+            stripped = [text.strip() for text in texts]
+            if stripped != texts:
+                self.log(f"{self.where}, column {name!r}: spaces around the texts are left out.")
+            written = pa.array(as_written(stripped) if name == label else stripped)
             indices = compute.index_in(column, value_set=known)
             columns = columns.set_column(i, name, pa.chunked_array([written]).take(indices))
         return columns
