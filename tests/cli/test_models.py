@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -266,6 +267,19 @@ def test_inspect_shows_coefficients_with_their_errors(run: Command) -> None:
         load("digits").train, errors="bootstrap", resamples=100
     )
     assert told["coefficients"][1]["low"] == found.low[0, 1]
+
+
+def test_a_model_too_far_from_its_optimum_for_errors_has_them_after_the_command_of_the_message(
+    run: Command,
+) -> None:
+    run("solve", "--data", "digits", "--l2", "1e-4", "--tol", "1e-3")
+    code, _, err = run("inspect", "runs/solve", "--inference")
+    assert code != 0
+    found = re.search(r"in feature '\d+' for class '\d'; .* onelayer solve … (--l2 .*)\.\n", err)
+    assert found is not None, err
+    run("solve", "--data", "digits", *found[1].split(), "--overwrite")
+    code, _, err = run("inspect", "runs/solve", "--inference")
+    assert code == 0, err
 
 
 def test_calibrate_writes_a_model_whose_probabilities_are_better(run: Command) -> None:

@@ -283,7 +283,9 @@ class Contrasts:
         apart = np.nan_to_num(apart)
         if apart.max() > FAR:
             k, t = np.unravel_index(int(np.argmax(apart)), apart.shape)
-            of = f" (of {self.term_names[t]!r} for {self.class_names[k]!r})"
+            is_feature = t > 0 or not self.model.intercept
+            term = f"feature {self.term_names[t]!r}" if is_feature else "the intercept"
+            of = f", in {term} for class {self.class_names[k]!r}"
             raise far_from_optimum(self.model, float(apart.max()), of)
 
     def _check_inseparable(self, rows: Rows, step: Float64) -> None:
@@ -317,7 +319,8 @@ def far_from_optimum(model: Model, apart: float, which: str) -> SettingsError:
     """A model is too many standard errors from its optimum."""
     return SettingsError(
         f"errors are of the optimum, but this model may be {apart:.2g} standard errors from it"
-        f"{which}; solve(data, l2={model.l2:g}, tol=1e-10) finds it."
+        f"{which}; to be nearer, solve(data, l2={model.l2:g}, tol=1e-10), or onelayer solve … "
+        f"--l2 {model.l2:g} --tol 1e-10."
     )
 
 

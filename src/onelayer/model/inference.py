@@ -415,7 +415,9 @@ def _kind(model: Model, errors: str, *, grouped: bool, asked: bool) -> str:
     """What the errors are by."""
     l2, weighing = model.l2, model.settings.get("class_weight")
     if l2 is None:
-        raise SettingsError("the model does not know its l2 (λ); solve(data, l2=…) makes one.")
+        raise SettingsError(
+            "the model does not know its l2 (λ); fit one by solve(data, l2=…), or onelayer solve."
+        )
     if errors == "auto":
         return "hessian" if l2 == 0.0 and not weighing and not grouped else "sandwich"
     if errors == "hessian":
@@ -423,7 +425,7 @@ def _kind(model: Model, errors: str, *, grouped: bool, asked: bool) -> str:
             why = f"λ = {l2:g}" if l2 > 0.0 else "class weights"
             raise SettingsError(
                 f"errors='hessian' are those of a maximum of the likelihood, which with {why} "
-                "the model is not; use errors='sandwich'."
+                "the model is not; use errors='sandwich' (--errors sandwich)."
             )
         if asked:
             raise SettingsError(
@@ -446,13 +448,13 @@ def _check_cost(model: Model, rows: Dataset) -> None:
     if model.settings.get("l1") or (model.certificate is not None and model.certificate.l1):
         raise SettingsError(
             "an l1 penalty sets coefficients to 0, and no standard error tells how sure that is; "
-            "choose features by it on some rows, and solve(data, l2=…) with those on others."
+            "choose features by it on some rows, and solve for those with l2 alone on others."
         )
     other = model.other_cost(weighted=rows.weights is not None)
     if other:
         raise SettingsError(
             f"errors are of the mean cross-entropy, but this model was trained with {other}; "
-            "solve(data, l2=…) fits one without."
+            "fit one without by solve(data, l2=…), or onelayer solve … --l2."
         )
 
 
@@ -478,8 +480,8 @@ def _check_size(model: Model) -> None:
         unknowns = (model.features + model.intercept) * (model.classes - (not model.many_labels))
         raise SettingsError(
             f"the Hessian of {unknowns:,} coefficients takes {format_bytes(needed)}, more than "
-            f"half of the {format_bytes(free)} that are free; use errors='bootstrap', which needs "
-            "none."
+            f"half of the {format_bytes(free)} that are free; use errors='bootstrap' "
+            "(--errors bootstrap), which needs none."
         )
 
 
