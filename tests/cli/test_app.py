@@ -212,8 +212,39 @@ def test_ctrl_c_while_training_saves_what_was_trained_and_exits_130(
     monkeypatch.setattr(Training, "record", third_is_interrupted)
     code, _, err = run("train", "--data", "digits", "--lr", "0.1", "--epochs", "9")
     assert code == 130
-    assert "interrupted: the weights of 1 of 9 run-epochs are kept" in err
+    assert "interrupted: the weights of 1 of 9 epochs are kept" in err
     assert Result.load(tmp_path / "runs" / "train").outcomes[0].status == "interrupted"
+
+
+def test_initial_weights_of_an_interrupted_grid_are_never_called_the_best(
+    run: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("onelayer.engines.native.NativeTrainer.epoch", interrupted)
+        code, out, err = run("train", "--data", "digits", "--lr", "0.1,0.2", "--epochs", "9")
+    assert code == 130
+    assert "interrupted before the first epoch: all figures are those of the initial weights" in err
+    assert out.count("1 of 1 interrupted") == 2
+    assert "none is best: the runs were interrupted before their first epoch" in out
+    assert "best by validation" not in out
+    assert "None is best: the runs" in Path("runs/train/report.html").read_text()
+    code, _, err = run("evaluate", "runs/train")
+    assert "training was interrupted before the first epoch: the weights are the initial" in err
+
+
+def test_the_command_to_resume_has_only_the_options_that_differ_from_the_defaults(
+    run: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("onelayer.engines.native.NativeTrainer.epoch", interrupted)
+    given = "--learning-rate 0.1,0.2 --epochs 9 --no-shuffle --data digits --out runs/train"
+    _, _, err = run("train", *given.split())
+    assert err.splitlines()[-1] == f"note: resume with: onelayer train {given} --resume"
 
 
 def test_ctrl_c_before_training_saves_nothing_and_exits_130(

@@ -121,7 +121,7 @@ def test_a_run_folder_without_a_result_says_how_to_go_on_and_that_works(
         said.add(err.rpartition("error: ")[2])
     assert len(said) == 1
     sentence, _, typed = said.pop().partition("to resume: ")
-    assert "a folder holds no result yet, 1 of 3 run-epochs done" in sentence
+    assert "a folder holds no result yet, 1 of 3 epochs done" in sentence
     program, *words = shlex.split(typed)
     assert program == "onelayer"
     assert words[-3:] == ["--out", "a folder", "--resume"]
@@ -178,7 +178,7 @@ def test_a_finished_run_goes_on_with_more_epochs_to_the_bits_of_all_of_them(
     code, _, err = run(*how, "4", "--out", "run", "--resume")
     assert code == 0, err
     assert "resuming from run/checkpoints/runs-" in err
-    assert ": 4 of 8 run-epochs done" in err
+    assert ": 4 of 8 epochs done" in err
     assert run(*how, "4", "--out", "whole")[0] == 0
     assert _weights(tmp_path / "run") == _weights(tmp_path / "whole")
     assert "run has finished" in run(*how, "4", "--out", "run", "--resume")[1]
@@ -224,9 +224,7 @@ def test_without_resume_it_starts_anew_and_says_what_there_was(
     _killed(run, *TRAIN)
     code, _, err = run(*TRAIN, "--l2", "0.5")
     assert code == 0
-    assert (
-        "runs/train holds unfinished work (1 of 3 run-epochs done), which will be replaced" in err
-    )
+    assert "runs/train holds unfinished work (1 of 3 epochs done), which will be replaced" in err
     assert Result.load(tmp_path / "runs" / "train").runs[0].l2 == 0.5
 
 
@@ -268,13 +266,13 @@ def test_ctrl_c_keeps_a_result_and_checkpoints_and_both_survive_a_new_page(
     monkeypatch.setattr(checkpoints, "HOLD_SECONDS", 0.0)
     code, _, err = run(*TRAIN)
     assert code == 130
-    assert "interrupted: the weights of 1 of 3 run-epochs are kept" in err
+    assert "interrupted: the weights of 1 of 3 epochs are kept" in err
     _, _, typed = err.partition("resume with: ")
     assert run("report", "runs/train")[0] == 130
     assert Result.load(tmp_path / "runs" / "train").interrupted
     code, _, err = run(*shlex.split(typed)[1:])
     assert code == 0, err
-    assert "1 of 3 run-epochs done" in err
+    assert "1 of 3 epochs done" in err
     assert run(*TRAIN, "--out", "whole")[0] == 0
     assert _weights(tmp_path / "runs" / "train") == _weights(tmp_path / "whole")
 
@@ -409,7 +407,7 @@ def test_reproduce_goes_on_as_well(run: Command, tmp_path: Path) -> None:
     _killed(run, *words, writes=30)
     code, _, err = run(*words, "--resume")
     assert code == 0
-    assert "14 of 40 run-epochs done" in err
+    assert "14 of 40 epochs done" in err
     assert run(*words, "--out", "whole")[0] == 0
     assert _weights(tmp_path / "runs" / "reproduce") == _weights(tmp_path / "whole")
 

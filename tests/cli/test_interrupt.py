@@ -131,7 +131,7 @@ def test_a_sweep_interrupted_at_its_best_run_is_not_finished_and_resumes(
              "--checkpoint-every", "0")  # fmt: skip
     code, _, err = run(*words)
     assert code == 130
-    assert "interrupted: the weights of 6 of 6 run-epochs are kept, but not all" in err
+    assert "interrupted: the weights of 6 of 6 epochs over 2 runs are kept, but not all" in err
     assert Result.load("runs/train").interrupted
     assert saved_origin("runs/train").interrupted
     assert list(Path("runs/train/checkpoints").iterdir())

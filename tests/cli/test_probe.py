@@ -190,10 +190,14 @@ def test_a_suite_is_repeated_to_the_same_bits(run: Command) -> None:
     ("words", "code", "said"),
     [
         ((), 2, "probe needs feature sets; name them with --data."),
-        (("--data", "absent.npz"), 1, "absent.npz cannot be read: No such file or directory."),
+        (("--data", "absent.npz"), 1, "no such file or folder: absent.npz."),
         (("--data", "sets.npz", "--folds", "1"), 2, "folds must be"),
         (("--data", "sets.npz", "--names", "a,b"), 2, "names (--names) has no effect on sets.npz"),
-        (("--data", "sets.npz", "--labels", "z"), 1, "sets.npz has no array 'z'; name the labels"),
+        (
+            ("--data", "sets.npz", "--labels", "z"),
+            1,
+            "sets.npz has no array 'z'; choose the labels' array",
+        ),
     ],
 )
 def test_what_cannot_be_probed_is_one_sentence_and_leaves_nothing(

@@ -167,7 +167,7 @@ def test_an_interrupted_sweep_keeps_the_scalings_that_were_begun() -> None:
 
     def stop(now: Progress) -> None:
         seen.append(now)
-        if now.done == 8:  # of 2 × 3 run-epochs under each of three scalings
+        if now.done == 8:  # of 2 × 3 epochs under each of three scalings
             raise KeyboardInterrupt
 
     result = sweep(load("digits"), runs, scaling=("unit", "none", "standardize"), on_progress=stop)

@@ -29,25 +29,25 @@ def lines_of(capsys: pytest.CaptureFixture[str]) -> list[str]:
 def test_a_line_is_printed_for_every_tenth_with_the_time_left(
     clock: list[float], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    lines = ProgressLines("training", "run-epochs")
+    lines = ProgressLines("training", "epochs")
     for done in range(1, 201):
         clock[0] += 6.0
         lines.show(done, 200)
     printed = lines_of(capsys)
     assert len(printed) == 10
-    assert printed[0] == "training: 20 of 200 run-epochs, 0:02:00, ETA 0:18:00"
-    assert printed[-1] == "training: 200 of 200 run-epochs, 0:20:00, ETA 0:00:00"
+    assert printed[0] == "training: 20 of 200 epochs, 0:02:00, ETA 0:18:00"
+    assert printed[-1] == "training: 200 of 200 epochs, 0:20:00, ETA 0:00:00"
 
 
 def test_lines_are_seconds_apart_and_short_work_has_none(
     clock: list[float], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    lines = ProgressLines("training", "run-epochs")
+    lines = ProgressLines("training", "epochs")
     for done in range(1, 101):
         clock[0] += 0.15
         lines.show(done, 100)
     assert [line.split(",")[1].strip() for line in lines_of(capsys)] == ["0:00:05", "0:00:10"]
-    short = ProgressLines("training", "run-epochs")
+    short = ProgressLines("training", "epochs")
     short.show(4, 4)
     assert lines_of(capsys) == []
 
@@ -55,17 +55,17 @@ def test_lines_are_seconds_apart_and_short_work_has_none(
 def test_the_time_left_of_resumed_work_is_that_of_the_rest(
     clock: list[float], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    lines = ProgressLines("training", "run-epochs")
+    lines = ProgressLines("training", "epochs")
     lines.show(900, 1000)
     for done in (920, 1000):
         clock[0] += 60.0
         lines.show(done, 1000)
-    assert lines_of(capsys)[0].endswith("1000 of 1000 run-epochs, 0:02:00, ETA 0:00:00")
-    lines = ProgressLines("training", "run-epochs")
+    assert lines_of(capsys)[0].endswith("1000 of 1000 epochs, 0:02:00, ETA 0:00:00")
+    lines = ProgressLines("training", "epochs")
     lines.show(400, 1000)
     clock[0] += 60.0
     lines.show(500, 1000)
-    assert lines_of(capsys) == ["training: 500 of 1000 run-epochs, 0:01:00, ETA 0:05:00"]
+    assert lines_of(capsys) == ["training: 500 of 1000 epochs, 0:01:00, ETA 0:05:00"]
 
 
 def test_files_that_are_read_are_counted_in_a_log(

@@ -117,7 +117,7 @@ def _progress(folder: Path, before: int) -> int:
         finished = read_manifest(folder) is not None
         assert before == 0 or finished, f"{folder}: its checkpoints are gone"
         return before
-    assert found.done >= before, f"{folder}: from {before} back to {found.done} run-epochs"
+    assert found.done >= before, f"{folder}: from {before} back to {found.done} epochs"
     return found.done
 
 

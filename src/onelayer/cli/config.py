@@ -9,6 +9,7 @@ import difflib
 import os
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,13 @@ def command_in_force(context: typer.Context, without: Sequence[str] = ()) -> Com
         if value is not None and name not in NOT_SAVED and parameter.name not in without:
             options[name] = str(value) if isinstance(value, Path) else value
     return Command(str(context.info_name), options, version("onelayer"))
+
+
+def shortest_line(context: typer.Context, command: Command) -> str:
+    """A command as it can be typed, without the options that have their defaults."""
+    defaults = {name: str(one.default) for name, one in options_of(context.command).items()}
+    changed = {n: v for n, v in command.options.items() if str(v) != defaults.get(n)}
+    return replace(command, options=changed).line
 
 
 def is_given(context: typer.Context, name: str) -> bool:

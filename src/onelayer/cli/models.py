@@ -443,6 +443,14 @@ def open_noted(named: str) -> ChosenModel:
     chosen = open_model(named)
     if chosen.words:
         output.note(f"the model is {chosen.words}")
+    settings = chosen.model.settings
+    if settings.get("status") == "interrupted" and "epochs_kept" in settings:
+        kept, epochs = settings["epochs_kept"], settings["epochs"]
+        output.note(
+            f"training was interrupted, and the weights are those after {kept} of {epochs} epochs"
+            if kept
+            else "training was interrupted before the first epoch: the weights are the initial ones"
+        )
     return chosen
 
 

@@ -149,7 +149,7 @@ def progress_bar(doing: str, unit: str) -> Iterator[Callable[[Progress | PathPro
         lines = ProgressLines(doing, unit)
         yield lambda now: lines.show(now.done, now.total)
         return
-    # A whole line fits in, of millions of run-epochs as well; else the figures would be cut.
+    # A whole line fits in, of millions of epochs as well; else the figures would be cut.
     wide = err.width >= 70
     columns = (
         rich.TextColumn("{task.description}"),

@@ -217,7 +217,12 @@ def _notes(record: Result | solver.Path | Suite) -> list[str]:
         done = sum(outcome.epochs for outcome in record.outcomes)
         whole = sum(run.epochs for run in record.runs)
         unseen = ", but not all that is shown of them was measured" if record.cut_short else ""
-        notes.append(f"interrupted: the weights of {done} of {whole} run-epochs are kept{unseen}")
+        of_runs = f" over {len(record.runs)} runs" if len(record.runs) > 1 else ""
+        notes.append(
+            f"interrupted: the weights of {done} of {whole} epochs{of_runs} are kept{unseen}"
+            if done
+            else "interrupted before the first epoch: all figures are those of the initial weights"
+        )
     notes += messages[:MOST_NOTES]
     if len(messages) > MOST_NOTES:
         notes.append(f"{len(messages) - MOST_NOTES} more runs ended the same way; see the page")

@@ -122,7 +122,7 @@ def solve(
     how = search.checked(penalty, scaling)
     how["penalty_factors"] = opt.parse_penalty_factors(penalty_factors)
     command = command_in_force(context)
-    with training_in(out, checkpoints, command, data, overwrite=overwrite) as checkpoint:
+    with training_in(context, out, checkpoints, command, data, overwrite=overwrite) as checkpoint:
         splits = opt.load_splits(data)
         default = penalty == opt.PenaltyOptions()
         l2s = 20 if default else penalty.values(weight_sum(splits.train, how["class_weight"]))
@@ -201,7 +201,7 @@ def probe(
     how |= {"shots": [int(n) if n.is_integer() else n for n in sizes], "repeats": repeats}
     how |= {"fractions": parse_sizes("--fractions", fractions), "baselines": baselines}
     command = command_in_force(context)
-    with training_in(out, checkpoints, command, None, overwrite=overwrite) as checkpoint:
+    with training_in(context, out, checkpoints, command, None, overwrite=overwrite) as checkpoint:
         sets = opt.load_sets(data)
         rows = weight_sum(sets.rows.train, how["class_weight"])
         how["l2"] = 20 if penalty == opt.PenaltyOptions() else penalty.values(rows)

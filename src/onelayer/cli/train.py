@@ -15,7 +15,7 @@ from onelayer import experiments
 from onelayer.cli import interrupt
 from onelayer.cli import options as opt
 from onelayer.cli.app import OptionGroup, command
-from onelayer.cli.config import command_in_force
+from onelayer.cli.config import command_in_force, shortest_line
 from onelayer.cli.output import note, print_json, print_line, print_table, progress_bar
 from onelayer.cli.runs import finish
 from onelayer.data.rows import weight_sum
@@ -110,14 +110,14 @@ def train(
     runs = plan(rows=1)  # a wrong value is refused before the data are loaded
     several = len({run.setting for run in runs}) > 1 or len(scalings) > 1
     command = command_in_force(context, () if random else ("draw_seed",))
-    with training_in(out, checkpoints, command, data, overwrite=overwrite) as checkpoint:
+    with training_in(context, out, checkpoints, command, data, overwrite=overwrite) as checkpoint:
         splits = opt.load_splits(data)
         runs = plan(weight_sum(splits.train, weighing))
         opt.note_estimate(splits, engine, runs)
         how: dict[str, Any] = {"engine": engine, "dtype": dtype, "checkpoint": checkpoint}
         how |= {"scoring": scoring, "class_weight": weighing}
         how["certify"] = not several if certify is None else certify
-        with progress_bar("training", "run-epochs") as show:
+        with progress_bar("training", "epochs") as show:
             how["on_progress"] = show
             if several:
                 result = sweep(splits, runs, scaling=scalings, **how)
@@ -161,9 +161,9 @@ def reproduce(
     require_choice("dtype", dtype, loop.DTYPES)
     command = command_in_force(context)
     overwrite = overwrite or out == REPRODUCED
-    with training_in(out, checkpoints, command, data, overwrite=overwrite) as checkpoint:
+    with training_in(context, out, checkpoints, command, data, overwrite=overwrite) as checkpoint:
         splits = opt.load_splits(data)
-        with progress_bar("training", "run-epochs") as show:
+        with progress_bar("training", "epochs") as show:
             how: dict[str, Any] = {"engine": engine, "dtype": dtype, "checkpoint": checkpoint}
             result = experiments.reproduce(splits, only=names, seeds=each, on_progress=show, **how)
         finish(replace(result, command=command), checkpoint, splits, as_json=json)
@@ -203,6 +203,7 @@ def check_gradient(
 
 @contextmanager
 def training_in(
+    context: typer.Context,
     folder: Path,
     options: CheckpointOptions,
     command: Command,
@@ -216,7 +217,7 @@ def training_in(
     options of data it is a suite, which goes on from a finished one: it may have further sets.
     """
     resume = options.resume or attempt() > 0  # one that torchrun restarted resumes
-    again = f"{command.line} --out {shlex.quote(str(folder))} --resume"
+    again = f"{shortest_line(context, command)} --out {shlex.quote(str(folder))} --resume"
     shared, doing = processes() > 1, f"{command.name.removesuffix('e')}ing"
     checkpoint = Checkpoint(
         folder, options.checkpoint_every, resume, again, shared=shared, log=note

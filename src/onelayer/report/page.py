@@ -250,6 +250,8 @@ def _chosen(records: Records) -> str:
     best = result.ranking[0]
     if math.isnan(best.mean):
         return "No validation accuracy was measured."
+    if best.untrained:
+        return "None is best: the runs were interrupted before their first epoch."
     of = [i for i in best.positions if result.outcomes[i].status != "diverged"]
     spread = summary.spread(100.0 * result.validation_accuracy[of])
     accuracy = f"{spread_cell(spread).plain} %"

@@ -38,7 +38,7 @@ def select_setting(result: Result) -> Selection | None:
     grids = _grids(ranked)
     best = ranked[0]
     # Many settings are ranked though they are no grid, as those that were drawn at random.
-    if best.diverged or math.isnan(best.mean) or not (grids or len(ranked) > 8):
+    if best.diverged or best.untrained or math.isnan(best.mean) or not (grids or len(ranked) > 8):
         return None
     home = [grid for grid in grids if best in grid]
     return Selection(

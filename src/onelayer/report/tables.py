@@ -112,6 +112,8 @@ def ranking_table(result: Result, most: int = 10) -> Table:
     for one, rate, l2, l1 in zip(ranked[:most], rates, l2s, l1s, strict=False):
         several = len(one.positions) - one.diverged > 1
         runs = str(len(one.positions))
+        ended = summary.count_endings(result.outcomes[i] for i in one.positions)
+        troubles = [f"{n} of {runs} {how}" for how, n in ended.items() if how != "stopped early"]
         rows.append(
             [
                 str(one.rank),
@@ -123,7 +125,7 @@ def ranking_table(result: Result, most: int = 10) -> Table:
                 Cell(number(100 * one.mean), number(100 * one.sd) if several else ""),
                 number(one.loss, ".4f"),
                 *([f"{100 * (result.W[[*one.positions]] == 0.0).mean():.1f}"] if sparse else []),
-                Cell(f"{one.diverged} of {runs} diverged", trouble=True) if one.diverged else runs,
+                Cell(", ".join(troubles) or runs, trouble=bool(troubles)),
                 *([_beside_columns(one)] if beside else []),
             ]
         )
@@ -151,6 +153,8 @@ def _beside_columns(one: RankedSetting) -> str:
 def best_on_test(result: Result) -> str:
     """The test accuracy of the best setting, in a sentence."""
     best = result.ranking[0]
+    if best.untrained:
+        return "none is best: the runs were interrupted before their first epoch"
     words = accuracy_on_test(result, best.positions) or "not measured"
     return f"best by validation: {best.name}; test accuracy (not used for selection): {words}"
 

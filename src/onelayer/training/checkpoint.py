@@ -239,7 +239,7 @@ KEPT = 2
 FIRST, PATH, HEAD, SHOTS = "runs", "path", "head", "shots"
 
 # What each of them is called in Python, its work, and what it counts.
-_VERBS = {FIRST: ("train", "training", "run-epochs"), PATH: ("solve_path", "solving", "λ")}
+_VERBS = {FIRST: ("train", "training", "epochs"), PATH: ("solve_path", "solving", "λ")}
 _VERBS[HEAD] = ("probe", "probing", "heads")
 
 # Ctrl-C resumes from a state that is at most this many seconds old.
@@ -326,7 +326,7 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Unfinished:
-    """The newest checkpoint of what has not ended, run-epochs or λ done and in all, and command."""
+    """The newest checkpoint of what has not ended, epochs or λ done and in all, and command."""
 
     file: Path
     done: int
@@ -335,7 +335,7 @@ class Unfinished:
 
     @property
     def progress(self) -> str:
-        """As "3 of 20 run-epochs done"."""
+        """As "3 of 20 epochs done"."""
         return f"{self.done} of {self.total} {self._words[2]} done"
 
     @property

@@ -85,7 +85,7 @@ GRID = 2.0**16
 
 @dataclass(frozen=True)
 class Progress:
-    """Progress of training: `done` of `total` run-epochs."""
+    """Progress of training: `done` of `total` epochs."""
 
     done: int
     total: int
@@ -408,7 +408,7 @@ class Training:
         return time.perf_counter() - self._started
 
     def advance(self, run_epochs: int) -> None:
-        """Count run-epochs, whose rows were whole, and report them where there are any."""
+        """Count epochs, whose rows were whole, and report them where there are any."""
         check_mapped(*(rows.X for rows in self._parts.values()))
         self.state.done += run_epochs
         if self._on_progress is not None and self.state.done:

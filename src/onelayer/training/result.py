@@ -51,6 +51,11 @@ class Outcome:
     epochs: int
     message: str = ""
 
+    @property
+    def is_untrained(self) -> bool:
+        """Whether it was interrupted before its first epoch: its weights are the initial ones."""
+        return self.status == "interrupted" and self.epochs == 0
+
 
 @dataclass(frozen=True, eq=False)
 class History:
@@ -277,8 +282,8 @@ class Result(Saved):
         """Settings by their mean score over seeds on the validation rows, best first.
 
         The score is accuracy, or what `scoring` says. Of equal ones the lower validation loss is
-        better; a setting of which a run diverged comes after all that stayed finite, and one that
-        was never measured last.
+        better; a setting of which a run diverged comes after all that stayed finite, then one of
+        which a run was interrupted before its first epoch, and one that was never measured last.
 
         Example:
             >>> from onelayer import Run, load, train
@@ -296,7 +301,10 @@ class Result(Saved):
         settings = (_measured(self, *each) for each in zip(places.values(), kinds, strict=True))
         ranked = sorted(
             settings,
-            key=lambda s: (math.isnan(s.score), s.diverged > 0, -sign * s.score, s.loss),
+            key=lambda s: (
+                *(math.isnan(s.score), s.untrained > 0, s.diverged > 0),
+                *(-sign * s.score, s.loss),
+            ),
         )
         return tuple(replace(setting, rank=rank) for rank, setting in enumerate(ranked, start=1))
 
@@ -339,6 +347,7 @@ class RankedSetting:
         loss: mean validation loss of the same runs, nats.
         positions: of its runs in the result, one per seed.
         diverged: how many of them diverged.
+        untrained: how many were interrupted before their first epoch.
         learning_rate: η.
         l2: λ.
         l1: λ₁.
@@ -357,6 +366,7 @@ class RankedSetting:
     loss: float
     positions: tuple[int, ...]
     diverged: int
+    untrained: int
     learning_rate: float
     l2: float
     l1: float
@@ -395,6 +405,7 @@ def _measured(result: Result, positions: list[int], kind: str) -> RankedSetting:
         loss=float(np.sum(losses / len(kept))) if kept else math.nan,
         positions=tuple(positions),
         diverged=len(positions) - len(kept),
+        untrained=sum(result.outcomes[i].is_untrained for i in positions),
         learning_rate=run.eta,
         l2=run.l2,
         l1=run.l1,

@@ -56,7 +56,7 @@ class TrainingState:
     # By pass, where it ended, as the beginning of a further epoch; `state` is None where the
     # weights that are kept are all of it.
     ends: dict[int, Cursor] = field(default_factory=dict)
-    done: int = 0  # run-epochs; those that an ended run skips count as done
+    done: int = 0  # epochs; those that an ended run skips count as done
     seconds: float = 0.0  # wall time of training so far
 
     @classmethod
