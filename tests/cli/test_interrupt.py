@@ -132,6 +132,8 @@ def test_a_sweep_interrupted_at_its_best_run_is_not_finished_and_resumes(
     code, _, err = run(*words)
     assert code == 130
     assert "interrupted: the weights of 6 of 6 epochs over 2 runs are kept, but not all" in err
+    given = "--learning-rate 0.05,0.1 --epochs 3 --data digits --out runs/train"
+    assert err.endswith(f"resume with: onelayer train {given} --resume\n"), "no default is repeated"
     assert Result.load("runs/train").interrupted
     assert saved_origin("runs/train").interrupted
     assert list(Path("runs/train/checkpoints").iterdir())

@@ -221,6 +221,22 @@ def test_standardized_rows_get_a_line_where_raw_ones_were_trained_on(
     assert line.startswith("the rows are not in the range of the training rows: feature 'age' is ")
 
 
+@pytest.mark.parametrize("factor", [12, 365])
+def test_one_column_in_other_units_is_named_among_others_that_are_as_they_were(
+    factor: int,
+) -> None:
+    rng = np.random.default_rng(0)
+    X = rng.uniform([20, 1.5, 50], [80, 2.0, 100], (200, 3))
+    model = solve(split(X, (X[:, 0] > 50).astype(int)), l2=0.01)
+    said: list[str] = []
+    model.predict(X * [1.2, 1, 1], log=said.append)  # some rows are as before
+    model.predict(X[:3] * [factor, 1, 1], log=said.append)  # few rows are no proof
+    assert said == []
+    model.predict(X * [factor, 1, 1], log=said.append)
+    assert len(said) == 1
+    assert "feature 0 is " in said[0]
+
+
 def test_the_range_is_that_of_the_training_rows_and_kept_in_the_file(tmp_path: Path) -> None:
     data = load("digits")
     for name in ("unit", "standardize"):

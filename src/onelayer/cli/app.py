@@ -39,8 +39,8 @@ COMMANDS = (
 # Options that mean the same wherever they are taken, as a command's docstring would describe them.
 COMMON = """
     Positional arguments:
-        model MODEL: A model's file; a run folder, for its best run by validation accuracy; or
-            RUN:SETTING, by name or by number in the table.
+        model MODEL: A model's file; a run folder, for its best run or chosen λ; or RUN:SETTING, by
+            name or by number in the table.
         folder RUN: A run folder.
 
     Hyperparameters:

@@ -457,7 +457,7 @@ def open_noted(named: str) -> ChosenModel:
 def open_model(named: str) -> ChosenModel:
     """Open the model that a user names.
 
-    A run folder stands for its best run by validation accuracy, of a path for the chosen λ, of a
+    A run folder stands for the best run by its validation score, of a path for the chosen λ, of a
     suite for its best feature set. FOLDER:SETTING names a setting ("λ=0.1, η=0.01"; in a path
     "λ=0.1"; in a suite the feature set) or its number in the table that was printed, from 1: the
     rank of a setting or set, or the place of a λ, the largest first.

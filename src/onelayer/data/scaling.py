@@ -216,7 +216,10 @@ def warn_of_lost_digits(
 def note_other_range(
     scaling: Scaling, X: NDArray[Any], names: Sequence[str] | None, log: Log
 ) -> None:
-    """Say where most values of some rows lie outside the range fitted to, or are far smaller."""
+    """Say where most values of some rows, or all of a column, are outside the range fitted to.
+
+    Also where most values are far smaller.
+    """
     low, high = scaling.low, scaling.high
     if low is None or high is None or not len(X):
         return
@@ -238,6 +241,14 @@ def note_other_range(
         at = int(np.argmax(np.bincount(columns[outside])))
     elif known >= 16 and np.median(reached[seen] / largest[seen]) <= small:
         at = int(seen[np.argmax(largest[seen])])
+    elif len(some) >= 4 and sparse_rows(X) is None:
+        # One column in other units: all of its rows are further off than its range is wide.
+        width = (high - low)[columns]
+        beyond = (values < low[columns] - width) | (values > high[columns] + width)
+        wholly = np.bincount(columns[beyond], minlength=len(low)) == len(some)
+        if not wholly.any():
+            return
+        at = int(np.argmax(wholly))
     else:
         return
     feature = f"{names[at]!r}" if names else f"{at}"

@@ -106,7 +106,7 @@ def ranking_table(result: Result, most: int = 10) -> Table:
     ]  # fmt: skip
     beside = any(_beside_columns(one) for one in ranked)
     columns += [Column("with", words=True)] if beside else []
-    rows = []
+    rows = list[list[Cell | str]]()
     rates = _apart([one.learning_rate for one in ranked])
     l2s, l1s = _apart([one.l2 for one in ranked]), _apart([one.l1 for one in ranked])
     for one, rate, l2, l1 in zip(ranked[:most], rates, l2s, l1s, strict=False):
