@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from onelayer.data import Splits
+from onelayer.data import Splits, split
 from onelayer.data.scaling import Scaling
 from onelayer.engines import make_engine
 from onelayer.errors import DataError, SettingsError
 from onelayer.model import rows as model_rows
 from onelayer.model.model import Model
 from onelayer.objective.loss import scores, softmax
+from onelayer.solver import solve
 from onelayer.training.loop import train
 from onelayer.training.result import Result
 from onelayer.training.run import Run, grid
@@ -230,3 +232,13 @@ def test_scores_beyond_the_largest_number_are_blamed_on_the_weights() -> None:
 
 def test_no_public_method_of_a_model_takes_scores_where_others_take_rows() -> None:
     assert not hasattr(Model, "probabilities")
+
+
+def test_rows_with_nan_are_refused_without_a_warning_of_numpy() -> None:
+    rows = np.random.default_rng(0).normal(size=(40, 3))
+    model = solve(split(rows, [0, 1] * 20), l2=0.1)
+    rows[5, 1] = np.nan
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        with pytest.raises(DataError, match="row 5 gives a score that is no number"):
+            model.predict(rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -9,10 +10,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from onelayer.data import load
 from onelayer.data.rows import Rows
 from onelayer.engines import Weights, make_engine
 from onelayer.objective.penalty import Penalty
-from onelayer.solver import lbfgs, linalg, newton
+from onelayer.solver import lbfgs, linalg, newton, solve
 from onelayer.solver.lbfgs import (
     MAX_PAIRS,
     RANK,
@@ -228,3 +230,9 @@ def test_eigenvectors_that_many_penalties_share_divide_as_an_inverse_of_each(l2:
     expected, found = (of.divide(gradient, Penalty(l2)) for of in (one, many))
     unit = np.abs(expected).max(axis=0) + (gradient == 0.0).all(axis=0)
     np.testing.assert_allclose(found / unit, expected / unit, atol=2e-3)
+
+
+def test_a_penalty_whose_inverse_float32_lacks_gives_no_warning_of_numpy() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        assert solve(load("digits"), l2=1e-300, max_passes=30).status is not None

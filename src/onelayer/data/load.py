@@ -37,7 +37,7 @@ from onelayer.data.formats.registry import (
     read_values,
 )
 from onelayer.data.formats.svmlight import number_columns
-from onelayer.data.formats.tables import frame_table, is_frame
+from onelayer.data.formats.tables import frame_table, is_frame, note_other_order
 from onelayer.data.identity import match_parts, take_columns
 from onelayer.data.progress import Log, print_line
 from onelayer.data.split import (
@@ -257,6 +257,11 @@ def _load_unsplit(
         )  # fmt: skip
     if _in_memory(source):
         _refuse(options, {"image_size", "stream"}, "data in memory")
+    for name in ("labels", *_BESIDE):
+        note_other_order(source, options[name], name, "data frame", say)
+    for role in ("test", "validation"):
+        name = f"{role}_labels"
+        note_other_order(options[role], options[name], name, f"{role} data frame", say)
     take, drop = _names(options["features"]), _names(options["drop"]) or ()
     beside = {name: options[name] for name in _BESIDE if _is_column(options[name])}
     spec = ColumnSpec(take=take, drop=drop, id=options["id"], beside=beside, known=known)

@@ -227,7 +227,7 @@ def note_other_range(
     if sparse_rows(X) is None and _are_in_range(_some_rows(X, count), low, high):
         return
     some, columns, values = _nonzero(X, count)
-    tells = low[columns] < high[columns]
+    tells = (low[columns] < high[columns]) & np.isfinite(values)  # others are refused later
     columns, values = columns[tells], values[tells]
     largest, small = np.maximum(np.abs(low), np.abs(high)), SMALL_PART
     margin = RANGE_MARGIN * (high - low)[columns]
@@ -253,6 +253,7 @@ def note_other_range(
         return
     feature = f"{names[at]!r}" if names else f"{at}"
     told = some[:, at] if sparse_rows(some) is None else some.take_columns([at]).toarray()
+    told = told[np.isfinite(told)]
     log(
         f"the rows are not in the range of the training rows: feature {printable(feature)} is "
         f"{told.min():.4g} to {told.max():.4g}, but was {low[at]:.4g} to "

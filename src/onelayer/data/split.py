@@ -37,7 +37,7 @@ from onelayer.data.fingerprints import (
     text_fingerprints,
 )
 from onelayer.data.formats.base import PARTS, as_features, is_pattern, largest_value, to_array
-from onelayer.data.formats.tables import frame_table, is_frame
+from onelayer.data.formats.tables import frame_table, is_frame, note_other_order
 from onelayer.data.progress import Log, print_line
 from onelayer.data.sparse import SparseRows, is_sparse, sparse_rows
 from onelayer.data.streaming import stored_rows
@@ -133,6 +133,9 @@ def split(
         (('cat', 'dog'), 4, 2, 4)
     """
     check_split(test_size, validation_size, seed)
+    of_rows = {"y": y, "groups": groups, "split": split, "ids": ids}
+    for option, values in (of_rows | {"weights": weights, "offsets": offsets}).items():
+        note_other_order(X, values, option, name, print_line)
     labels = one_a_row(to_array(lists_of(y), f"{name}, y"), f"{name}, y", print_line)
     if is_frame(X):
         table = frame_table(X, labels, name, print_line)

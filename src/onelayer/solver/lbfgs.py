@@ -295,6 +295,7 @@ class Preconditioner:
             scale, offset = (np.where(self.varies, part, 0.0) for part in (scale, offset))
         return replace(rows, scale=scale, offset=offset)
 
+    @np.errstate(over="ignore", invalid="ignore")  # of λ so small that float32 lacks 1/λ
     def divide(self, gradient: Float64, penalty: Penalty) -> Floats:
         """M(λ)⁻¹ times each row of gradients, shape (n, D + 1); the last column is the bias's."""
         bend = float(penalty.curvature)

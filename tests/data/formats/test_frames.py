@@ -12,7 +12,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from onelayer.data import load
+from onelayer.data import load, split
 from onelayer.errors import DataError, SettingsError
 
 COLUMNS = {
@@ -102,3 +102,27 @@ def test_what_is_no_source_is_said_to_be_none() -> None:
         load(frame, labels="species", train_batches=(2,))
     with pytest.raises(SettingsError, match="no effect on data in memory"):
         load(frame, labels="species", stream=True)
+
+
+@pytest.mark.parametrize("option", ["labels", "groups", "split", "weights"])
+def test_values_whose_index_has_the_rows_in_another_order_are_told(option: str) -> None:
+    frame = pandas.DataFrame({"x": np.arange(40.0), "z": np.arange(40.0) % 7})
+    own = {
+        "labels": pandas.Series(["a", "b"] * 20),
+        "groups": pandas.Series(np.arange(40) // 2),
+        "split": pandas.Series(["train", "train", "test", "validation"] * 10),
+        "weights": pandas.Series(np.ones(40)),
+    }
+    messages: list[str] = []
+    given = {"labels": own["labels"], option: own[option]}
+    load(frame, **given, log=messages.append)
+    assert not [line for line in messages if "another order" in line]
+    given[option] = own[option].sample(frac=1.0, random_state=1)
+    load(frame, **given, log=messages.append)
+    assert [line for line in messages if f"{option} has the index of the rows in another" in line]
+
+
+def test_split_tells_of_labels_in_another_order(capsys: pytest.CaptureFixture[str]) -> None:
+    y = pandas.Series([0, 1] * 20).sample(frac=1.0, random_state=1)
+    split(pandas.DataFrame({"x": np.arange(40.0)}), y)
+    assert "give y.loc[frame.index] to match it by the index" in capsys.readouterr().err

@@ -100,6 +100,19 @@ def frame_table(
     )
 
 
+def note_other_order(frame: Any, values: Any, option: str, where: str, log: Log) -> None:
+    """Tell where values of rows have the index of a frame of pandas in another order."""
+    rows: Any = getattr(frame, "index", None)
+    own: Any = getattr(values, "index", None)
+    if not all(hasattr(index, "isin") for index in (rows, own)) or len(rows) != len(own):
+        return
+    if not rows.equals(own) and rows.isin(own).all() and own.isin(rows).all():
+        log(
+            f"{where}: {option} has the index of the rows in another order and is matched by "
+            f"position; give {option}.loc[frame.index] to match it by the index."
+        )
+
+
 def note_numbers_as_names(names: Sequence[str], where: str, log: Log) -> None:
     """Tell of columns named as the first row of a file without a header would name them.
 
