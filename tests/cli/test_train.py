@@ -217,7 +217,7 @@ def test_lists_of_a_config_file_are_lists_of_the_grid(run: Command, tmp_path: Pa
         ("--l2 0,", "got ''"),
         ("--batch-size 10.5", "--batch-size must be whole numbers"),
         ("--random -1", "--random must be a whole number"),
-        ("--random 9 --lr 0.1,0.2", "only 2 could be drawn"),
+        ("--random 9 --lr 0.1,0.2", "the values given make only 2"),
         ("--scaling unit,", "--scaling must be names separated by commas, got 'unit,'"),
         ("--scaling unit,max", "scaling must be one of auto, none, unit, standardize, but 'max'"),
         ("--seeds 0", "seeds must be"),
