@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -127,3 +128,11 @@ def test_no_picture_is_made_of_other_features_or_in_another_form(tmp_path: Path)
     with pytest.raises(SettingsError, match=r"written as .png or .svg, but t.jpg"):
         write_templates(make_model(), tmp_path / "t.jpg", "title")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_settings_are_rounded_as_the_figures_beside_them_are() -> None:
+    settings = {"l2": 8.154283910074345e-05, "validation_accuracy": 0.9370277078085643}
+    text = printed(model_table(replace(make_model(), settings=settings), "a model"))
+    assert "8.15428e-05" in text
+    assert "0.937028" in text
+    assert "8.154283" not in text

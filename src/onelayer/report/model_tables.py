@@ -271,7 +271,9 @@ def _facts(model: Model) -> dict[str, str]:
         facts["calibrated"] = calibration_words(model)
     for name in SETTINGS:
         if settings.get(name) is not None:
-            facts[name.replace("_", " ")] = str(settings[name])
+            value = settings[name]
+            words = f"{value:.6g}" if isinstance(value, float) else str(value)
+            facts[name.replace("_", " ")] = words
     return facts
 
 

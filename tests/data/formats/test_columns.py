@@ -452,3 +452,29 @@ def test_a_message_quotes_names_of_columns_that_begin_with_a_space(tmp_path: Pat
         load(path, labels="species")
     with pytest.raises(DataError, match=r"no column 'z' for drop.*it has x, ' y', ' z'"):
         load(path, labels="kind", drop="z")
+
+
+def test_numbers_that_may_name_the_rows_are_told_and_used(tmp_path: Path) -> None:
+    frame = pandas.DataFrame({"x": np.arange(40) % 7, "patient_id": np.arange(40) * 7 % 97})
+    messages: list[str] = []
+    labels = ["a", "b"] * 20
+    found = load(frame, labels=labels, log=messages.append)
+    assert found.train.feature_names == ("x", "patient_id")
+    assert [line for line in messages if "'patient_id' is used as a feature" in line]
+    messages.clear()
+    load(frame, labels=labels, drop="patient_id", log=messages.append)
+    load(frame.assign(patient_id=np.arange(40) // 2), labels=labels, log=messages.append)
+    assert not [line for line in messages if "is used as a feature" in line]
+
+
+def test_categories_and_lines_of_other_lengths_are_told_in_plain_words(tmp_path: Path) -> None:
+    messages: list[str] = []
+    frame = pandas.DataFrame({"x": range(40), "z": [0.5, 1.5] * 20, "label": ["a", "b"] * 20})
+    colours = pandas.Categorical(["red", "blue"] * 20)
+    load(frame.assign(colour=colours), log=messages.append)
+    assert any("colour (categories of text)" in line for line in messages)
+    path = tmp_path / "rows.csv"
+    path.write_text("x,z,label\n" + "1,2,a\n" * 5 + "1,2\n")
+    why = r"every line needs the header's 3 columns, but line 7 has 2; correct or remove it"
+    with pytest.raises(DataError, match=why):
+        load(path)

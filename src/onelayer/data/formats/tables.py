@@ -470,6 +470,8 @@ def _choose(
     schema: Schema, where: str, spec: base.ColumnSpec, log: Log, chunks: Chunks
 ) -> tuple[list[str], Any]:
     """Names of the features and of the labels; text among numbers is refused."""
+    from pyarrow.types import is_integer
+
     names = schema.names
     check_names(names, where)
     label = base.choose_labels(names, spec, where, "column")
@@ -509,11 +511,33 @@ def _choose(
         raise DataError(
             f"{where} has no numeric column besides the labels{only}; features must be numbers."
         )
-    ignored = [f"{name} ({kind})" for name, kind in types.items() if name not in kept]
+    ignored = [f"{name} ({_called(kind)})" for name, kind in types.items() if name not in kept]
     ignored += [f"{name!r} ({why})" for name, why in index.items()]
     if ignored:
         log(f"{where}: ignored columns that are no features: {', '.join(ignored)}.")
+    named = [n for n in kept if re.fullmatch(r"(.*_)?id", n, re.IGNORECASE) and n not in spec.known]
+    for name in named if spec.take is None and spec.must_drop else ():
+        if is_integer(types[name]) and _all_differ(chunks(name)):
+            log(
+                f"{where}: {name!r} is used as a feature, and holds another whole number in each "
+                "row; if it names the rows, leave it out with drop (--drop)."
+            )
     return kept, label
+
+
+def _all_differ(chunks: Iterable[Column]) -> bool:
+    """Whether integers are all different, in rows that are enough to tell."""
+    values = np.concatenate([np.asarray(c.to_numpy(zero_copy_only=False)) for c in chunks])
+    return NUMBERED_ROWS <= len(values) == len(np.unique(values))
+
+
+def _called(kind: Any) -> str:
+    """A type of columns in words."""
+    from pyarrow import types
+
+    if types.is_dictionary(kind):
+        return "categories of text" if is_text(kind) else f"categories of {kind.value_type}"
+    return str(kind)
 
 
 def matching(

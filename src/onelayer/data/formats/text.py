@@ -30,6 +30,9 @@ from onelayer.errors import DataError
 _MISSING = ("", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None")
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 
+# How pyarrow tells of a line of another length.
+_UNEVEN = r"Row #(\d+): Expected (\d+) columns, got (\d+)"
+
 # What is read of a compressed file at a time, and what a cell and a row's label take in memory.
 _READ_BYTES, _CELL_BYTES, _ROW_BYTES = 1 << 20, 16, 80
 
@@ -149,8 +152,19 @@ class CsvFile(TableFile):
     @contextmanager
     def _opened(self, sign: str) -> Iterator[Any]:
         """The text, of a compressed file no more than memory has room for."""
+        import pyarrow as pa
+
         with self._unpacked() as file:
-            yield _Bounded(file, self.where, sign) if self._zipped else file
+            try:
+                yield _Bounded(file, self.where, sign) if self._zipped else file
+            except pa.ArrowInvalid as error:
+                if (told := re.search(_UNEVEN, str(error))) is None:
+                    raise
+                line, expected, got = told.groups()
+                raise DataError(
+                    f"{self.where}: every line needs the header's {expected} columns, but line "
+                    f"{line} has {got}; correct or remove it."
+                ) from error
 
     def _unpacked(self) -> Any:
         import pyarrow as pa
