@@ -239,7 +239,7 @@ def test_every_draw_is_trained_from_every_seed() -> None:
     ("n", "settings", "said"),
     [
         (0, {"learning_rate": 0.1}, "n must be a whole number, 1 or above"),
-        (5, {"learning_rate": [0.1, 0.2]}, "only 2 could be drawn"),
+        (5, {"learning_rate": [0.1, 0.2]}, "the values given make only 2"),
         (1, {"learning_rate": (0.3, 0.1)}, "from low to high"),
         (1, {"learning_rate": (0.0, 0.1)}, "a finite number above 0"),
         (1, {"learning_rate": (0.1, 0.2, 0.3)}, "a range (low, high)"),
