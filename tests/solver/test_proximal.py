@@ -503,7 +503,7 @@ def test_an_interrupted_path_goes_on_to_the_same_bits(K: int) -> None:
         ({"l1_ratio": 0.5}, "l1_ratio needs l1"),
         ({"grouped": True}, "grouped needs l1"),
         ({"l1": 5, "l1_ratio": 0.0}, "l1_ratio must be above 0, up to 1"),
-        ({"l1": 1}, "l1 must be values of λ"),
+        ({"l1": 1}, "l1 must be values of λ₁, as"),
     ],
 )
 def test_wrong_paths_are_refused(wrong: dict[str, object], message: str) -> None:

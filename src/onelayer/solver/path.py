@@ -291,18 +291,18 @@ def l2_values(l2: int | ArrayLike, name: str = "l2") -> tuple[float, ...] | int:
         >>> l2_values([0.1, 1, 0.1]), l2_values(5)
         ((1.0, 0.1), 5)
     """
-    count = plain(l2)
+    count, symbol = plain(l2), "λ₁" if name == "l1" else "λ"
     if is_number(count, Integral):
         if count < 2:
             raise SettingsError(
-                f"{name} must be values of λ, as in [0.1], or how many the data give, 2 or more, "
-                f"but {l2!r} was given."
+                f"{name} must be values of {symbol}, as in [0.1], or how many the data give, 2 or "
+                f"more, but {l2!r} was given."
             )
         return int(count)
     values = as_values(l2)
     if not values or not all(map(is_number, values)):
         raise SettingsError(
-            f"{name} must be a number of values of λ, or at least one value, but "
+            f"{name} must be a number of values of {symbol}, or at least one value, but "
             f"{one_line(repr(l2))} was given."
         )
     return tuple(sorted(map(float, set(values)), reverse=True))

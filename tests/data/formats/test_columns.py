@@ -431,6 +431,10 @@ def test_columns_that_are_numbered_or_called_by_wavelengths_are_no_first_row(
     waves = pandas.DataFrame(np.random.default_rng(0).normal(size=(40, 9)))
     waves.columns = [str(400 + 2.5 * i) for i in range(9)]
     load(waves.assign(label=["a", "b"] * 20), log=messages.append)
+    drawn = np.random.default_rng(0).normal(size=(40, 3))
+    pandas.DataFrame(drawn).to_csv(tmp_path / "plain.csv", index=False)
+    found = load(tmp_path / "plain.csv", labels=["a", "b"] * 20, log=messages.append)
+    assert found.train.feature_names == ("0", "1", "2")
     assert messages == []
 
 

@@ -112,7 +112,8 @@ class CsvFile(TableFile):
         parse = csv.ParseOptions(delimiter=sign, newlines_in_values=True)
         with self._opened(sign) as file, csv.open_csv(file, parse_options=parse) as header:
             names = header.schema.names
-        if all(map(_is_number, names)):
+        numbered = len(names) > 2 and names == list(map(str, range(len(names))))  # as by pandas
+        if all(map(_is_number, names)) and not numbered:
             raise DataError(
                 f"{path}: the first line must name the columns, but it holds numbers "
                 f"({', '.join(names[:4])}); add a line such as label,x1,x2."
