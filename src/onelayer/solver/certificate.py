@@ -77,7 +77,7 @@ JOINT_BYTES = 64 << 20
 # gap, where that is too wide anyway, or where passes bring p̄ no nearer to π.
 # COARSE_PART is that part where a pass costs more than it would add, COARSEST_PART where no gap is
 # asked for.
-MIXING_PART, COARSE_PART, COARSEST_PART = 0.01, 1.0, 2.0
+MIXING_PART, COARSE_PART, COARSEST_PART = 0.01, 1.0, 9.0
 PROGRESS, MAX_STALLED, MAX_PASSES = 0.7, 4, 50
 
 # What a step of the bias divides the mixture by, as a rule at least.
