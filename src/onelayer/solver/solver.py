@@ -102,9 +102,9 @@ FLOAT32_NOISE, LEAST_FLOAT32_GAP, FLOAT32_TOL = 1e-6, 1e-9, 1e-7
 # What is no rounding: a cost so far above that of W = 0, and a relative gap of this size.
 SLACK, MAX_ROUNDING_GAP = 1e-6, 1e-9
 
-# No smaller relative gap is aimed at; and proofs one after another that halve no gap, the last one
-# of which is rounding.
-LEAST_AIM, MOST_STALLED = 1e-40, 4
+# The least relative gap that is aimed at; and how many proofs in a row may fail to halve the gap
+# before what is left of it counts as rounding.
+LEAST_AIM, MAX_STALLED_PROOFS = 1e-40, 4
 
 # The residual of a truncated step of Newton's: of the root of the relative gap, of the root of what
 # the gap is to fall by, and at most; and the products with the rows that cost as much as a step of
@@ -641,7 +641,7 @@ class Solver:
                 gap = self.relative_gap(search.certified().best)
                 stalls = not coarse and 0.5 * least < gap < MAX_ROUNDING_GAP
                 least, stalled = min(least, gap), stalled + 1 if stalls else 0
-                ends = not reached or stalled == MOST_STALLED
+                ends = not reached or stalled == MAX_STALLED_PROOFS
                 if gap <= target.tol or self._passes >= target.max_passes or ends:
                     certified = self._certify(search)
                     gap = self.relative_gap(certified.best)
