@@ -15,14 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onelayer.data.formats.base import choose_labels, file_errors
-from onelayer.data.formats.tables import (
+from onelayer.data.formats.chosen_columns import (
     NUMBER,
     Columns,
-    TableFile,
     is_text,
     matching,
     note_numbers_as_names,
 )
+from onelayer.data.formats.tables import TableFile
 from onelayer.data.memory import available_memory, format_bytes
 from onelayer.errors import DataError
 
