@@ -141,8 +141,9 @@ def entrant(package: str, job: Job, best: Sequence[float], work: str) -> Entrant
         if not (tried := once(path, tol)).refused:
             return Entrant(found, partial(once, path, tol))
         if tried.seconds > PATIENCE:
-            break
-    return Entrant(replace(found, refused=f"{PATIENCE:g} s were not enough"))
+            words = f"{PATIENCE:g} s were not enough"
+            return Entrant(replace(found, refused=words, facts={"at_least": tried.seconds}))
+    return Entrant(replace(found, refused="no tolerance was enough"))
 
 
 def measure(session: Session) -> Part:
@@ -172,10 +173,12 @@ def render(part: Part, _: Path) -> list[str]:
 
 
 def fastest(work: str, record: Record) -> float | None:
-    """The fastest peer / onelayer."""
-    times = {m.who: m.seconds for m in record["few"].of(work)} if "few" in record else {}
-    peers = [median(seconds) for who, seconds in times.items() if who != ONELAYER and seconds]
-    return min(peers) / median(times[ONELAYER]) if peers and times.get(ONELAYER) else None
+    """The fastest peer / onelayer; of one whose time was up, what it must at least be."""
+    found = {m.who: m for m in record["few"].of(work)} if "few" in record else {}
+    ours = found.pop(ONELAYER, None)
+    peers = [median(m.seconds) if m.seconds else m.facts.get("at_least") for m in found.values()]
+    least = min((seconds for seconds in peers if seconds), default=None)
+    return least / median(ours.seconds) if least and ours and ours.seconds else None
 
 
 WORKS = [f"{shape.name}, {name}" for shape in SHAPES for name in RATIOS.values()]

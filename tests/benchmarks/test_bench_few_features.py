@@ -43,4 +43,6 @@ def test_the_ratio_is_that_of_the_fastest_peer(session: Session) -> None:
     ])  # fmt: skip
     assert few_features.fastest(WORK, {"few": part}) == 3.5
     assert few_features.fastest(few_features.WORKS[1], {"few": part}) is None
+    slow = Measure(WORK, "sklearn", "sklearn saga", refused="too slow", facts={"at_least": 5.0})
+    assert few_features.fastest(WORK, {"few": part.with_([slow])}) == 2.5
     assert "| skglm | 7.00 (6.00–8.00) |" in "\n".join(few_features.render(part, Path()))
