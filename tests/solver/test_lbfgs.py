@@ -24,6 +24,7 @@ from onelayer.solver.lbfgs import (
     fit_variances,
 )
 from onelayer.solver.newton import DenseRows, LineSample
+from tests.peak_memory import peak_growth
 
 Float64 = NDArray[np.float64]
 
@@ -63,6 +64,41 @@ def test_the_compact_form_is_the_two_loops_also_when_the_oldest_steps_are_forgot
     kept = [np.ravel(part) for pair in memory.pairs for part in pair]
     known = [part for pair in pairs[-MAX_PAIRS:] for part in pair]
     np.testing.assert_allclose(kept, known, rtol=1e-6)
+
+
+@pytest.mark.parametrize("most", [1, 3])
+@pytest.mark.parametrize("taken", [0, 5, MAX_PAIRS + 7])
+def test_steps_renewed_in_place_are_those_of_an_empty_memory(taken: int, most: int) -> None:
+    rng, shape = np.random.default_rng(0), (6, 11)
+    memory, anew = Memory(shape), Memory(shape)
+    for _ in range(taken):
+        s, y = rng.normal(size=(2, *shape))
+        memory.add((s, y if (s * y).sum() > 0.0 else s, y))
+    kept, limit = memory.pairs, np.quantile([(s * y).sum() / (s * s).sum() for s, y in memory.pairs]
+                                            or [0.0], 0.3)  # fmt: skip
+    for step, change in kept:
+        changed = change - limit * step  # of nearly a third of them this is against the curvature
+        anew.add((step, changed, changed / 3.0))
+    memory.renew(lambda changes: changes / 3.0, lambda step: -limit * step, most)
+    assert len(memory) == len(anew)
+    assert (0 < len(anew) < len(kept)) == (taken > 0)
+    np.testing.assert_array_equal(memory.pairs, anew.pairs)
+    g = rng.normal(size=shape)
+    np.testing.assert_array_equal(memory.direction(g, g / 3.0), anew.direction(g, g / 3.0))
+    restored = Memory(shape)
+    restored.restore(kept)
+    np.testing.assert_array_equal(restored.pairs, kept)
+
+
+def test_steps_are_renewed_without_a_copy_of_them() -> None:
+    rng, shape = np.random.default_rng(0), (200, 1000)
+    memory = Memory(shape)
+    for _ in range(MAX_PAIRS + 1):
+        step = rng.normal(size=shape)
+        memory.add((step, step, step))
+    assert len(memory) == MAX_PAIRS
+    growth = peak_growth(lambda: memory.renew(lambda changes: changes, np.negative, 1))
+    assert growth < 10 * step.nbytes
 
 
 def test_a_step_against_the_curvature_is_not_remembered() -> None:

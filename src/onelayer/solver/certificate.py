@@ -529,11 +529,11 @@ FLOAT64 = Arithmetic()
 
 
 class Proof(NamedTuple):
-    """A bound, the bias that it is of, and what its pass found."""
+    """A bound, the bias that it is of, and p̄ − π there."""
 
     bound: Bound
     bias: Float64
-    found: Pass
+    g: Float64
 
 
 class Search:
@@ -549,20 +549,16 @@ class Search:
         self._scores: NDArray[np.floating] | None = None  # of the sample, at a bias
         self._scored_at: Float64 | None = None
         self.reached, self.found = b, Pass(math.inf, W, b)  # where steps are taken from
-        self._given = Proof(Bound(math.inf, math.inf, math.inf, math.inf), b, self.found)
-        self._proofs: list[Proof] = []
+        self._given = Proof(Bound(math.inf, math.inf, math.inf, math.inf), b, b)
+        self.best = self._given  # bound so far: a proof if the last one is sharp
         self.begin(b)
 
     def begin(self, b: Float64 | None = None) -> None:
         """Begin anew, at the best bias so far or a step from it."""
         self.b = self.best.bias if b is None else b  # of the next pass
         self.is_done, self.is_sharp, self._damping = False, False, 0.0
-        self._nearest, self._stalled, self._proofs = math.inf, 0, []
-
-    @property
-    def best(self) -> Proof:
-        """The best bound so far. It is a proof if the last one is sharp."""
-        return max(self._proofs, key=lambda proof: proof.bound.lowest)
+        self._nearest, self._stalled = math.inf, 0
+        self._looks = 0  # since then, or since bounds are sharp
 
     def look(self, found: Pass, arithmetic: Arithmetic) -> None:
         """Take what a pass at the bias `b` found; `is_done` says whether it was the last one."""
@@ -573,7 +569,7 @@ class Search:
             errors = rounding.errors(found, self.W, self.b, self._sums.frequencies)
         bound = bound_of(found, self.W, self.b, self._penalty, self._sums, errors)
         if self.b is self._given.bias:
-            self._given = Proof(bound, self.b, found)
+            self._given = Proof(bound, self.b, found.g)
         rounded, mixing, asked = bound.rounded, bound.mixing, self._tol * bound.cost
         exact = bound.distance + mixing
         little = max(SHARP * (exact + rounded), 0.9 * asked - bound.distance)
@@ -586,7 +582,7 @@ class Search:
             is_sharp &= rounded <= max(SHARP * (bound.distance + rounded), asked - bound.distance)
             ahead = AHEAD**2
         if is_sharp and not self.is_sharp:
-            self._proofs = []
+            self._looks = 0
         self.is_sharp = is_sharp
         if not is_sharp:  # a pass in float64 will prove it, after one more step
             bound = bound._replace(mixing=mixing / ahead, rounded=0.0)
@@ -595,7 +591,9 @@ class Search:
             self.reached, self.found, self._damping = self.b, found, self._damping / 16.0
         else:
             self._damping = max(16.0 * self._damping, 1e-4)
-        self._proofs.append(Proof(bound, self.b, found))
+        if not self._looks or bound.lowest > self.best.bound.lowest:
+            self.best = Proof(bound, self.b, found.g)
+        self._looks += 1
         missing = float(np.abs(found.g).sum())
         self._stalled = 0 if missing < PROGRESS * self._nearest else self._stalled + 1
         self._nearest = min(missing, self._nearest)
@@ -611,7 +609,7 @@ class Search:
             or not (is_sharp or waits)
             or bound.gap <= asked
             or self._stalled > MAX_STALLED
-            or len(self._proofs) >= MAX_PASSES
+            or self._looks >= MAX_PASSES
         )
 
     def step(self, engine: Engine, *, keeps_scores: bool) -> None:
@@ -638,18 +636,18 @@ class Search:
     def certified(self) -> Certified:
         """What was proven."""
         l2, rows = self._penalty.l2, self._sums.rows
-        (bound, bias, found), given = self.best, self._given
+        (bound, bias, g), given = self.best, self._given
         cost = given.bound.cost
         if not math.isfinite(cost):
             endless = Certificate(l2, math.inf, math.inf, math.inf, 1.0, rows)
             return Certified(endless, endless, bias, self.passes)
         gap = bound.gap if self._penalty.curvature else math.inf
-        residual = float(np.abs(found.g).max())
+        residual = float(np.abs(g).max())
         best = Certificate(l2, bound.cost, gap, bound.slope, residual, rows, rounding=bound.off)
         excess = cost - bound.cost
         if bias is not given.bias and given.bound.off:  # J is convex in b as well
             further = given.bias - bias
-            along = inner(given.found.g, further) + given.bound.bent * float(np.ptp(further))
+            along = inner(given.g, further) + given.bound.bent * float(np.ptp(further))
             excess = min(excess + bound.off + given.bound.off, along)
         gap, rounding = max(gap + excess, 0.0), given.bound.off
         return Certified(replace(best, cost=cost, gap=gap, rounding=rounding), best, bias,
@@ -665,7 +663,7 @@ def improve_biases(
         _choose_samples(engine, rows, [search for search in stepping if search.sample is None])
         for search in stepping:
             search.step(engine, keeps_scores=len(searches) == 1)
-        W, b = (np.stack([getattr(of, n) for of in active]).astype(arithmetic.dtype) for n in "Wb")
+        W, b = (np.array([getattr(of, n) for of in active], arithmetic.dtype) for n in "Wb")
         found = passes_of(full_gradient(engine, rows, Weights(W, b)))
         for search, of_search in zip(active, found, strict=True):
             search.look(of_search, arithmetic)

@@ -118,10 +118,11 @@ def ascend(
     sparse = sparse_rows(rows.X)
     assert sparse is not None  # noqa: S101  # they are wide
     K, N = len(b), rows.count
-    weights = np.ones(N) if rows.row_weights is None else rows.row_weights
+    weights = rows.row_weights
+    fractions = np.full(N, 1.0 / rows.mass) if weights is None else weights / rows.mass
     unit = (held_values(rows.scale) == 1.0).all()
     solution = DualSolution(
-        sparse.arrays, rows.y, K, weights / rows.mass, l2, rows.intercept, dtype == "float64",
+        sparse.arrays, rows.y, K, fractions, l2, rows.intercept, dtype == "float64",
         default_threads(), None if unit else np.ascontiguousarray(rows.scale), rows.index,
     )  # fmt: skip
     if not is_wide(rows, K, solution.features()):

@@ -166,9 +166,46 @@ class Memory:
     @property
     def pairs(self) -> tuple[Pair, ...]:
         """The steps with the changes along them, oldest first."""
-        kept = (self._vectors[self._order, 0], self._changes[self._order])
-        wide = (part.astype(np.float64).reshape(-1, *self._shape) for part in kept)
-        return tuple(Pair(*pair) for pair in zip(*wide, strict=True))
+        return tuple(map(self._pair, self._order.tolist()))
+
+    def _pair(self, slot: int) -> Pair:
+        kept = self._vectors[slot, 0], self._changes[slot]
+        return Pair(*(part.astype(np.float64).reshape(self._shape) for part in kept))
+
+    def restore(self, pairs: Sequence[Pair]) -> None:
+        """Hold these steps in the place of others; `renew` is to follow."""
+        kept = pairs[-self._most :]
+        for slot, pair in enumerate(kept):
+            self._vectors[slot, 0], self._changes[slot] = map(np.ravel, pair)
+        self._order, self._next = np.arange(len(kept)), len(kept)
+
+    def renew(
+        self, divide: Callable[[Float64], Floats], slope: Callable[[Float64], Any], most: int
+    ) -> None:
+        """Remember all steps anew, by another M⁻¹, with this slope's change along each added.
+
+        Of `most` pairs at a time copies are made; they are divided together.
+        """
+        self._put_in_order()
+        count = len(self)
+        self.clear()
+        for first in range(0, count, most):  # a slot is read before another step is put there
+            pairs = [self._pair(slot) for slot in range(first, min(first + most, count))]
+            changes = np.array([change + slope(step) for step, change in pairs])
+            divided = divide(changes.reshape(-1, changes.shape[-1])).reshape(changes.shape)
+            for (step, _), *of_step in zip(pairs, changes, divided, strict=True):
+                self.add((step, *of_step))
+
+    def _put_in_order(self) -> None:
+        """Bring the oldest step to the first slot, the next one to the second, and so on."""
+        order = self._order.tolist()
+        for slot, held in enumerate(order):
+            while held < slot:  # it made place for that one
+                held = order[held]
+            for array in (self._vectors[:, 0], self._changes):
+                if held != slot:
+                    kept = array[slot].copy()
+                    array[slot], array[held] = array[held], kept
 
     def add(self, after: Sequence[Any], before: Sequence[Any] = (0.0, 0.0, 0.0)) -> None:
         """Remember the step between two points, of which W with b, gradient and M⁻¹g are given."""

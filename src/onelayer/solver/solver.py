@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Literal
 
 import numpy as np
@@ -297,7 +297,6 @@ class Solver:
         self._threads = default_threads()
         most = PAIR_BYTES if rows.is_dense else SPARSE_PAIR_BYTES
         self._memory = Memory(self._shape, most)
-        self._pairs: tuple[Pair, ...] | None = None  # restored, to be remembered
         self._target, self._penalty = Target(l2=0.0), Penalty(0.0)
         self._passes, self._near = 0, 0.0
         self._sample: Sample | None = None  # of rows for steps of the bias, at this λ
@@ -405,13 +404,12 @@ class Solver:
     def _take_own_curvature(self, at: Float64) -> None:
         """By the probabilities at a point; remembered steps are brought there."""
         weights = Weights(*(of.astype(np.float32)[None] for of in (at[:, :-1], at[:, -1])))
-        losses, pairs = self._engine.classify(self._centred, weights).loss[0], self._memory.pairs
+        losses = self._engine.classify(self._centred, weights).loss[0]
         self._passes += 1
         of_rows = self._centred.row_weights
         loss = float(losses.mean() if of_rows is None else losses @ of_rows / of_rows.sum())
         self._set_own_curvature(-np.expm1(-losses), loss)
-        self._memory.clear()
-        self._remember(pairs)
+        self._renew_memory(lambda _: 0.0)
 
     def _set_own_curvature(self, missing: Float64, loss: float) -> None:
         """Take that of 1 − p of each row's own class, where this is the mean loss."""
@@ -487,7 +485,7 @@ class Solver:
         return SolverState(
             self._at,
             self._moved,
-            self._memory.pairs if self._pairs is None else self._pairs,
+            self._memory.pairs,
             self._dtype,
             self._target.l2,
             newton=self._newton is not None,
@@ -504,27 +502,23 @@ class Solver:
                 self._take_curvature(state.curvature)
         self._steps = state.steps
         self._at = self._solved = state.at
-        self._moved, self._pairs, self._dtype = state.moved, state.pairs, state.dtype
+        self._moved, self._dtype = state.moved, state.dtype
+        self._memory.restore(state.pairs)
         self._target = replace(self._target, l2=state.l2)
 
     def _set_target(self, target: Target) -> None:
         """Take another λ, and bring the remembered steps there."""
-        pairs = self._memory.pairs if self._pairs is None else self._pairs
         if isinstance(self._curvature, OwnCurvature):
             self._curvature, self._lost = None, math.inf
         self._penalty = replace(target.penalty, factors=self._rows.penalty_factors)
         added = replace(self._penalty, l2=target.l2 - self._target.l2)
-        self._target, self._pairs = target, None
-        self._memory.clear()
-        self._remember([Pair(step, change + _slope(added, step)) for step, change in pairs])
+        self._target = target
+        self._renew_memory(partial(_slope, added))
 
-    def _remember(self, pairs: Sequence[Pair]) -> None:
+    def _renew_memory(self, slope: Callable[[Float64], Any]) -> None:
+        """Bring remembered steps to the curvature of now, and to a penalty more of this slope."""
         most = max(1, TILE_ENTRIES // math.prod(self._shape)) if self._curvature is None else 1
-        for i in range(0, len(pairs), most):
-            changes = np.array([change for _, change in pairs[i : i + most]])
-            divided = self._divide(changes.reshape(-1, changes.shape[-1])).reshape(changes.shape)
-            for (step, change), of_change in zip(pairs[i : i + most], divided, strict=True):
-                self._memory.add((step, change, of_change))
+        self._memory.renew(self._divide, slope, most)
 
     def _without_shared(self, at: Float64) -> Float64:
         """The point without what all classes share, which changes no probability."""
@@ -691,8 +685,8 @@ class Solver:
             return self._evaluate_cold()
         with np.errstate(over="ignore", invalid="ignore"):
             point = self._evaluate(self._at)
-        slack = SLACK * (1.0 + self._at_cold.loss)
-        return point if point.cost <= self._at_cold.loss + slack else self._restart()
+        slack = SLACK * (1.0 + self._at_cold[0])
+        return point if point.cost <= self._at_cold[0] + slack else self._restart()
 
     def _restart(self) -> Point:
         """Begin again at W = 0 and the bias that is best there; steps are forgotten."""
@@ -835,14 +829,15 @@ class Solver:
         if self._rows.score_offsets is not None:
             return self._evaluate(self._cold)
         G = np.where(self._centred.scale != 0.0, -self._sums.centred, 0.0)
-        return self._point(self._cold, Pass(self._at_cold.loss, G, np.zeros(len(G))))
+        return self._point(self._cold, Pass(self._at_cold[0], G, np.zeros(len(G))))
 
     @cached_property
-    def _at_cold(self) -> Pass:
-        """The loss where W = 0, and its gradient."""
+    def _at_cold(self) -> tuple[float, float]:
+        """The loss where W = 0, and the norm of its gradient there."""
         if self._rows.score_offsets is not None:
-            return self._pass_at(self._evaluate(self._cold))
-        return Pass(entropy(self._frequencies), -self._sums.centred, np.zeros(0))
+            found = self._pass_at(self._evaluate(self._cold))
+            return found.loss, norm(found.G)
+        return entropy(self._frequencies), norm(self._sums.centred)
 
     def _pass_at(self, point: Point) -> Pass:
         """What the pass found of the loss, for the classes that have rows."""
@@ -857,7 +852,7 @@ class Solver:
             return FLOAT32_NOISE
         noise = FLOAT32_NOISE * self._norm_at_zero()
         bend = float(self._penalty.curvature)
-        return max(noise**2 / (2.0 * bend * max(self._at_cold.loss, TINY)), LEAST_FLOAT32_GAP)
+        return max(noise**2 / (2.0 * bend * max(self._at_cold[0], TINY)), LEAST_FLOAT32_GAP)
 
     def _estimated_gap(self, point: Point) -> float:
         """The relative gap that a certificate would find here if the bias were at its best."""
@@ -874,7 +869,7 @@ class Solver:
 
     def _norm_at_zero(self) -> float:
         """‖∇_W J‖ at W = 0 with the bias that fits the class frequencies."""
-        return norm(self._at_cold.G) or 1.0
+        return self._at_cold[1] or 1.0
 
     def _search_from(self, point: Point) -> Search | FreeProof:
         """Bring the bias near to its best for the weights of a point, in its arithmetic."""
@@ -940,7 +935,7 @@ class Solver:
         # ‖G‖² of such features, at most: it is of their squares that are left, times 2.
         with np.errstate(over="ignore"):  # of 1e300, say, which is far from hidden
             hidden = float(np.sum((EQUAL * self._proven.offset[constant]) ** 2))
-        least = ROUNDING["float64"] * float(self._penalty.curvature) * self._at_cold.loss
+        least = ROUNDING["float64"] * float(self._penalty.curvature) * self._at_cold[0]
         of_all = search.is_sharp and self._present.all()
         if not (of_all and hidden <= 1e-6 * least):
             search.begin()
