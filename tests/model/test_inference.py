@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 from numpy.typing import NDArray
+from scipy import stats
 from sklearn.datasets import load_iris, load_wine
 
 import onelayer as ol
@@ -315,6 +316,60 @@ def test_rows_repeated_in_groups_have_the_errors_of_one_of_each() -> None:
     np.testing.assert_allclose(drawn.standard_errors, grouped.standard_errors, rtol=0.15)
 
 
+def test_errors_of_groups_are_judged_by_students_t() -> None:
+    rows = simulated(200, 2)
+    model = ol.solve(rows, l2=0, **EXACT)
+    found = model.inference(rows, groups=np.arange(200) % 12, level=0.9)
+    assert found.freedom == found.as_dict()["freedom"] == 11
+    np.testing.assert_allclose(found.p, 2.0 * stats.t.sf(np.abs(found.z), 11), rtol=1e-9)
+    half = stats.t.ppf(0.95, 11) * found.standard_errors
+    np.testing.assert_allclose(found.high, found.coefficients + half, rtol=1e-9)
+    np.testing.assert_allclose(found.low, found.coefficients - half, rtol=1e-9)
+    x = rows.X[:3]
+    logit = np.log(found.probabilities(x).high / (1.0 - found.probabilities(x).high))[:, 1]
+    Z = np.column_stack([np.ones(3), x])
+    error = np.sqrt(np.einsum("nt,ts,ns->n", Z, found.covariance, Z))
+    expected = Z @ found.coefficients[0] + stats.t.ppf(0.95, 11) * error
+    np.testing.assert_allclose(logit, expected, rtol=1e-7)
+    assert "G/(G − 1)" in str(found)
+    assert "Student's t of 11 degrees of freedom" in " ".join(str(found).split())
+    assert model.inference(rows, errors="sandwich").freedom is None
+
+
+@pytest.mark.parametrize("errors", ["sandwich", "bootstrap"])
+def test_errors_by_few_groups_say_that_they_are_too_small(errors: Any) -> None:
+    rows = simulated(300, 2)
+    model = ol.solve(rows, l2=0, **EXACT)
+    words = "with fewer than 30 groups errors are often too small"
+    for groups, few in ((29, True), (30, False)):
+        options: dict[str, Any] = {"groups": np.arange(300) % groups, "resamples": 100}
+        found = model.inference(rows, errors=errors, **options)
+        assert (words in " ".join(found.sentences)) == few
+        assert f"in {groups} groups" in " ".join(found.sentences)
+
+
+@pytest.mark.parametrize("errors", ["auto", "sandwich", "bootstrap"])
+@pytest.mark.parametrize(
+    ("groups", "words"),
+    [
+        (1, "need several groups, but all rows are of one"),
+        (2, r"by 2 groups have a covariance of rank 1 at most, too low for 3 coefficients"),
+        (3, r"by 3 groups have a covariance of rank 2 at most"),
+    ],
+)
+def test_groups_that_are_too_few_for_the_coefficients_are_refused(
+    errors: Any, groups: int, words: str
+) -> None:
+    rows = simulated(200, 2)
+    model = ol.solve(rows, l2=0, **EXACT)
+    with pytest.raises(ol.SettingsError, match=words):
+        model.inference(rows, errors=errors, groups=np.arange(200) % groups)
+    grouped = replace(rows, groups=np.arange(200) % groups)
+    with pytest.raises(ol.SettingsError, match=words):
+        model.inference(grouped, errors=errors)
+    assert model.inference(grouped, errors="hessian").groups is None
+
+
 def test_the_unit_of_a_feature_divides_its_coefficient_and_error() -> None:
     rows = simulated(300, 3)
     other = replace(rows, X=np.multiply(rows.X, [1000.0, 1.0]) + np.array([0.0, 50.0]))
@@ -525,6 +580,16 @@ def test_errors_by_the_hessian_are_of_a_likelihood_alone() -> None:
     bare = replace(smooth, settings={}, certificate=None)
     with pytest.raises(ol.SettingsError, match="does not know its l2"):
         bare.inference(rows)
+
+
+def test_errors_of_a_model_of_weighted_rows_ask_for_the_weights() -> None:
+    rows = simulated(100, 13)
+    weighted = replace(rows, weights=np.linspace(0.5, 2.0, 100))
+    model = ol.solve(weighted, l2=0.1)
+    words = r"fitted to weighted rows; give the same weights with the rows: Dataset\(…, weights=…\)"
+    with pytest.raises(ol.SettingsError, match=words):
+        model.inference(rows)
+    assert model.inference(weighted).rows == 100
 
 
 def test_a_class_without_rows_has_no_errors() -> None:

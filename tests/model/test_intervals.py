@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from onelayer import SettingsError
-from onelayer.model.intervals import Float64, bootstrap, standard_error
+from onelayer.model.intervals import (
+    Float64,
+    bootstrap,
+    standard_error,
+    student_p,
+    student_quantile,
+)
 from onelayer.model.metrics import measure, metric_of, metrics_of
 from onelayer.model.scored_rows import scored_rows
 from tests.model.coverage import coverage, draw
@@ -80,3 +87,14 @@ def test_an_undefined_figure_has_no_interval() -> None:
 def test_too_few_resamples_and_wrong_seeds_are_refused(resamples: int, seed: int) -> None:
     with pytest.raises(SettingsError):
         bootstrap([], np.zeros(3, int), resamples=resamples, seed=seed)
+
+
+@pytest.mark.parametrize("freedom", [1, 2, 5, 11, 29, 1000])
+def test_p_and_quantiles_of_students_t_are_scipys(freedom: int) -> None:
+    for t in (0.0, 0.01, -0.7, 1.0, 2.2, 22.84, -1e4):
+        expected = 2.0 * stats.t.sf(abs(t), freedom)
+        assert student_p(t, freedom) == pytest.approx(expected, rel=1e-10, abs=1e-290)
+    for level in (0.5, 0.9, 0.95, 0.9999):
+        expected = stats.t.ppf((1.0 + level) / 2.0, freedom)
+        assert student_quantile(level, freedom) == pytest.approx(expected, rel=1e-10)
+    assert np.isnan(student_p(np.nan, freedom))

@@ -5,8 +5,10 @@
     "bootstrap"    refits of rows, or groups, that are drawn with replacement
 
 θ are the coefficients of each class less those of a reference, H is their Hessian and M the sum of
-squares of their gradients ψ: `model.contrasts` has the sums. Source: McCullagh & Nelder (1989),
-Generalized Linear Models; White (1982); Liang & Zeger (1986).
+squares of their gradients ψ: `model.contrasts` has the sums. Those of G groups are times G/(G − 1)
+and judged by Student's t of G − 1 degrees of freedom. Source: McCullagh & Nelder (1989),
+Generalized Linear Models; White (1982); Liang & Zeger (1986); Cameron & Miller (2015), A
+practitioner's guide to cluster-robust inference.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from onelayer.data.rows import Rows, weight_sum
 from onelayer.engines import Engine, streaming, tiles
 from onelayer.errors import OnelayerError, SettingsError, plain, require_choice, require_number
 from onelayer.model.contrasts import BLOCK_ENTRIES, FAR, Contrasts, far_from_optimum, separated
-from onelayer.model.intervals import NORMAL, Bootstrap
+from onelayer.model.intervals import NORMAL, Bootstrap, student_p, student_quantile
 from onelayer.model.model import Model
 from onelayer.model.rows import fitted_rows, met_rows
 from onelayer.objective.loss import sigmoid, softmax
@@ -47,6 +49,9 @@ COPIES, MEMORY_PART = 4, 0.5
 
 # A Hessian of no more bytes is computed before a bootstrap, to see whether there is an optimum.
 FEW_BYTES = 64 << 20
+
+# Errors by fewer groups are often too small (Cameron & Miller 2015, 6A).
+FEW_GROUPS = 30
 
 # Features that are named of those that leave resamples of a bootstrap without an optimum.
 MOST_LONE = 3
@@ -125,8 +130,15 @@ class Inference:
     _draws: Bootstrapped | None  # of the same
 
     @property
+    def freedom(self) -> int | None:
+        """Degrees of freedom of Student's t: of the sandwich groups − 1; None is the normal."""
+        return self.groups - 1 if self.groups and self.errors == "sandwich" else None
+
+    @property
     def quantile(self) -> float:
-        """Standard errors to each side of an interval: 1.96 for 95 %."""
+        """Standard errors to each side of an interval: 1.96 for 95 %, more by Student's t."""
+        if self.freedom is not None:
+            return student_quantile(self.level, self.freedom)
         return NORMAL.inv_cdf((1.0 + self.level) / 2.0)
 
     @property
@@ -139,11 +151,16 @@ class Inference:
     def p(self) -> Float64:
         """Two-sided p that each coefficient is 0, (C, T).
 
-        By the normal distribution, or one minus the level of the bootstrap's interval up to 0.
+        By the normal distribution, of groups by Student's t; or one minus the level of the
+        bootstrap's interval up to 0.
         """
         if self._draws is not None:
             return self._each(lambda one: one.p)
-        flat = [math.erfc(z / math.sqrt(2.0)) for z in np.abs(self.z).ravel()]
+        z, freedom = np.abs(self.z).ravel().tolist(), self.freedom
+        if freedom is not None:
+            flat = [student_p(one, freedom) for one in z]
+        else:
+            flat = [math.erfc(one / math.sqrt(2.0)) for one in z]
         return np.reshape(flat, self.coefficients.shape)
 
     @cached_property
@@ -199,14 +216,19 @@ class Inference:
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """What the errors are of, and how well the model fits."""
+        """What the errors are of, how well the model fits, and whether groups are few."""
         weighted = "" if self.weight == self.rows else f", of weight {self.weight:,.6g} in all"
         grouped = "" if self.groups is None else f" in {self.groups:,} groups"
         kind = {"hessian": "inverse Hessian"}.get(self.errors, self.errors)
+        few = (
+            f"{self.groups} groups are few: with fewer than {FEW_GROUPS} groups errors are often "
+            "too small.",
+        )
         return (
             f"Errors by the {kind}: {self.meaning}.",
             f"{self.rows:,} rows{grouped}{weighted}; log likelihood {self.log_likelihood:.6g}, "
             f"without features {self.null_log_likelihood:.6g}.",
+            *(few if self.groups and self.groups < FEW_GROUPS else ()),
         )
 
     def lines(self) -> Iterator[Coefficient]:
@@ -232,8 +254,9 @@ class Inference:
 
     def as_dict(self) -> dict[str, Any]:
         """Every figure as plain values, fit for JSON; null where one is not finite."""
-        names = ("errors", "reference", "level", "rows", "weight", "groups", "log_likelihood")
-        of_all = {name: getattr(self, name) for name in (*names, "null_log_likelihood", "meaning")}
+        names = ("errors", "reference", "level", "rows", "weight", "groups", "freedom")
+        likelihoods = ("log_likelihood", "null_log_likelihood")
+        of_all = {name: getattr(self, name) for name in (*names, *likelihoods, "meaning")}
         lines = [
             {name: None if _is_lost(value) else value for name, value in line._asdict().items()}
             for line in self.lines()
@@ -313,8 +336,9 @@ def infer(
         data = replace(training_rows(data), groups=np.asarray(groups))
     dataset, rows = fitted_rows(model, data, log)
     _check_cost(model, dataset)
-    member = _groups(dataset)
-    kind = _kind(model, errors, grouped=member is not None, asked=groups is not None)
+    grouped = dataset.groups is not None
+    kind = _kind(model, errors, grouped=grouped, asked=groups is not None)
+    member = None if kind == "hessian" else _groups(dataset, _unknowns(model))
     l2, mass = model.l2 or 0.0, weight_sum(dataset, None)
     frequencies = rows.class_frequencies(model.classes)
     _check_classes(model, frequencies)
@@ -328,12 +352,11 @@ def infer(
     theta = contrasts.coefficients(np.column_stack([model.W, model.b]))
     covariance = draws = None
     if not bootstraps or (l2 == 0.0 and _hessian_bytes(model) <= FEW_BYTES):
-        each_group = member if kind == "sandwich" else None
         counts = mass / rows.mass if kind == "hessian" else None
-        covariance = contrasts.covariance(rows, each_group, counts)
+        covariance = contrasts.covariance(rows, None if bootstraps else member, counts)
         deviations = contrasts.standard_errors(covariance)
-    grouped = None if member is None or kind == "hessian" else int(member.max()) + 1
-    meaning = _meaning(kind, l2, grouped=grouped is not None, weighted=rows.weights is not None)
+    count = None if member is None else int(member.max()) + 1
+    meaning = _meaning(kind, l2, count, weighted=rows.weights is not None)
     if bootstraps:
         # A package above this one, imported by name when it is asked for.
         refits = import_module("onelayer.solver.bootstrap").refit_resamples(
@@ -370,7 +393,7 @@ def infer(
         level=float(level),
         rows=rows.count,
         weight=mass,
-        groups=grouped,
+        groups=count,
         log_likelihood=-seen.loss * mass / rows.mass,
         null_log_likelihood=-mass * _null_loss(frequencies, model, rows, engine),
         meaning=meaning,
@@ -435,22 +458,41 @@ def _kind(model: Model, errors: str, *, grouped: bool, asked: bool) -> str:
     return errors
 
 
-def _groups(rows: Dataset) -> NDArray[np.int64] | None:
-    """The number of each row's group; None where there are none, or all rows are of one."""
+def _groups(rows: Dataset, unknowns: int) -> NDArray[np.int64] | None:
+    """The number of each row's group; None where there are none.
+
+    At the optimum the gradients of G groups have the sum 0, so they span G − 1 directions at most.
+    """
     if rows.groups is None:
         return None
     names, member = np.unique(rows.groups, return_inverse=True)
-    return member if len(names) > 1 else None
+    if len(names) == 1:
+        raise SettingsError(
+            "errors by groups need several groups, but all rows are of one; give the group of each "
+            "row, or rows without groups where they are independent."
+        )
+    if len(names) <= unknowns:
+        raise SettingsError(
+            f"errors by {len(names)} groups have a covariance of rank {len(names) - 1} "
+            f"at most, too low for {unknowns:,} coefficients; give rows of more groups than "
+            "coefficients, or leave features out."
+        )
+    return member
 
 
 def _check_cost(model: Model, rows: Dataset) -> None:
-    """Refuse a model whose cost is another than the mean cross-entropy."""
+    """Refuse a model whose cost is another than the mean cross-entropy of these rows."""
+    if model.settings.get("sample_weight") and rows.weights is None:
+        raise SettingsError(
+            "the model was fitted to weighted rows; give the same weights with the rows: "
+            "Dataset(…, weights=…), or --weights."
+        )
     if model.settings.get("l1") or (model.certificate is not None and model.certificate.l1):
         raise SettingsError(
             "an l1 penalty sets coefficients to 0, and no standard error tells how sure that is; "
             "choose features by it on some rows, and solve for those with l2 alone on others."
         )
-    other = model.other_cost(weighted=rows.weights is not None)
+    other = model.other_cost(weighted=True)
     if other:
         raise SettingsError(
             f"errors are of the mean cross-entropy, but this model was trained with {other}; "
@@ -467,17 +509,23 @@ def _check_classes(model: Model, frequencies: Float64) -> None:
             raise SettingsError(f"{words} {what} {name!r}, so its coefficients have no errors.")
 
 
+def _unknowns(model: Model) -> int:
+    """Coefficients that are fitted together: of all classes, or of each label alone."""
+    terms = model.features + model.intercept
+    return terms if model.many_labels else terms * (model.classes - 1)
+
+
 def _hessian_bytes(model: Model) -> int:
     """Bytes that the Hessian and its inverse take."""
-    T, K = model.features + model.intercept, model.classes
-    return COPIES * 8 * (K * T**2 if model.many_labels else ((K - 1) * T) ** 2)
+    blocks = model.classes if model.many_labels else 1
+    return COPIES * 8 * blocks * _unknowns(model) ** 2
 
 
 def _check_size(model: Model) -> None:
     """Refuse a Hessian that is too large for memory."""
     needed, free = _hessian_bytes(model), available_memory()
     if needed > MEMORY_PART * free:
-        unknowns = (model.features + model.intercept) * (model.classes - (not model.many_labels))
+        unknowns = _unknowns(model) * (model.classes if model.many_labels else 1)
         raise SettingsError(
             f"the Hessian of {unknowns:,} coefficients takes {format_bytes(needed)}, more than "
             f"half of the {format_bytes(free)} that are free; use errors='bootstrap' "
@@ -508,12 +556,15 @@ def _null_loss(
     return -sum(float((part * np.log(part)).sum()) for part in parts)
 
 
-def _meaning(kind: str, l2: float, *, grouped: bool, weighted: bool) -> str:
+def _meaning(kind: str, l2: float, groups: int | None, *, weighted: bool) -> str:
     """What the errors are of."""
-    of_rows = "groups" if grouped else "rows"
+    of_rows, factor = "rows", "HC0"
+    if groups is not None:
+        of_rows = "groups"
+        factor = f"times G/(G − 1), judged by Student's t of {groups - 1} degrees of freedom"
     words = {
         "hessian": "of independent rows whose log odds are linear in the features",
-        "sandwich": f"of independent {of_rows}, also where log odds are not linear (HC0)",
+        "sandwich": f"of independent {of_rows}, also where log odds are not linear ({factor})",
         "bootstrap": f"of independent {of_rows}, which are drawn with replacement",
     }[kind]
     if weighted:

@@ -418,7 +418,9 @@ class Model:
             reference: the class, by its name, that the others are compared with; None is the first.
             level: of the intervals, above 0 and below 1.
             groups: what each row belongs to, such as its patient, (N,); None takes those of the
-                data. Sandwich and bootstrap then let rows of one group depend on each other.
+                data. Sandwich and bootstrap then let rows of one group depend on each other; there
+                must be more groups than coefficients, and with fewer than 30 errors are often too
+                small.
             resamples: of the bootstrap, ≥ 100.
             seed: of the bootstrap.
             engine: of the bootstrap's refits: an engine or its name; None is the native engine.
@@ -427,7 +429,8 @@ class Model:
 
         Raises:
             SettingsError: when classes are separable or features linearly dependent and λ = 0, when
-                the model is not at its optimum, and when the Hessian does not fit into memory.
+                the model is not at its optimum, when groups are no more than coefficients, and when
+                the Hessian does not fit into memory.
             DataError: when the rows have other features or classes than the model.
 
         Example:
