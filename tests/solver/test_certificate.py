@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import weakref
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,14 +15,19 @@ from numpy.typing import NDArray
 
 from onelayer.data import Dataset, load
 from onelayer.data.rows import Rows
-from onelayer.engines import ENGINE_NAMES, Weights, make_engine
+from onelayer.engines import ENGINE_NAMES, FullGradient, Weights, make_engine
 from onelayer.errors import DataError, SettingsError
 from onelayer.model.model import Model
 from onelayer.objective import loss as objective
 from onelayer.objective.penalty import Penalty
 from onelayer.solver import certificate as proofs
 from onelayer.solver import certify, solve, solver
-from onelayer.solver.certificate import ABSENT_BELOW, certify_all, certify_weights
+from onelayer.solver.certificate import (
+    ABSENT_BELOW,
+    certify_all,
+    certify_weights,
+    full_gradient,
+)
 from onelayer.solver.lbfgs import fit_preconditioner
 from tests.solver.oracle import Problem, independent_optimum, make_problem, random_weights
 
@@ -231,6 +238,29 @@ def test_a_bias_that_was_not_minimised_is_allowed_for(monkeypatch: pytest.Monkey
         certified = certify_weights(make_engine(), problem.rows, W, b, problem.penalty)
         assert certified.given.lower_bound <= independent_optimum(problem)[0] + 1e-9, seed
         assert certified.passes == 1 or len(np.unique(problem.y)) < problem.K
+
+
+def test_a_search_keeps_two_gradients_however_many_passes_it_takes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    passes, kept = list[weakref.ref[NDArray[np.float64]]](), list[int]()
+
+    def pass_over(*of: Any) -> FullGradient:
+        found = full_gradient(*of)
+        G = found.W.copy()
+        passes.append(weakref.ref(G))
+        kept.append(sum(of_pass() is not None for of_pass in passes))
+        return found._replace(W=G)
+
+    monkeypatch.setattr(proofs, "full_gradient", pass_over)
+    monkeypatch.setattr(proofs, "_sample_rows", lambda classes: 8)
+    monkeypatch.setattr(proofs, "MIXING_PART", 1e-12)
+    problem, rng = make_problem(0, (60, 5, 20)), np.random.default_rng(0)
+    W, b = random_weights(problem, 0)
+    b = 3.0 * rng.normal(size=len(b))
+    certify_weights(make_engine(), problem.rows, W, b, problem.penalty)
+    assert len(passes) > 9
+    assert max(kept) <= 2  # where steps are taken from, and the new one
 
 
 def test_the_curvature_of_few_rows_brings_the_bias_near_enough(

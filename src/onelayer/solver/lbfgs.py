@@ -190,11 +190,11 @@ class Memory:
         count = len(self)
         self.clear()
         for first in range(0, count, most):  # a slot is read before another step is put there
-            pairs = [self._pair(slot) for slot in range(first, min(first + most, count))]
-            changes = np.array([change + slope(step) for step, change in pairs])
+            slots = range(first, min(first + most, count))
+            changes = np.array([change + slope(step) for step, change in map(self._pair, slots)])
             divided = divide(changes.reshape(-1, changes.shape[-1])).reshape(changes.shape)
-            for (step, _), *of_step in zip(pairs, changes, divided, strict=True):
-                self.add((step, *of_step))
+            for slot, *of_step in zip(slots, changes, divided, strict=True):
+                self.add((self._pair(slot).step, *of_step))
 
     def _put_in_order(self) -> None:
         """Bring the oldest step to the first slot, the next one to the second, and so on."""
