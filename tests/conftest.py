@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 from onelayer.data import Splits
+from tests.examples import DEFAULT
 from tests.made_data import make_splits
 
 # Machines that run tests are shared, so no example has a deadline. CI draws the same examples each
@@ -16,6 +18,8 @@ from tests.made_data import make_splits
 settings.register_profile("here", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "here")
+# `make check` asks for it by name.
+settings.register_profile("quick", settings(), max_examples=DEFAULT // 5)
 
 # The engine torch is tested as itself: "auto" takes the native one where there is no GPU.
 os.environ["ONELAYER_DEVICE"] = "cpu"
@@ -32,10 +36,21 @@ SLOW = [
 ]
 
 
+@cache
+def slow_as_a_whole(file: Path) -> bool:
+    return any(file.is_relative_to(slow) for slow in SLOW)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Where slow tests are left out, do not import what is slow as a whole."""
+    left_out = config.option.markexpr == "not slow" and slow_as_a_whole(collection_path)
+    return True if left_out else None  # None: other plugins may have a reason
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the slow tests, by where they stand; files that hold any come first."""
     for item in items:
-        if any(item.path.is_relative_to(slow) for slow in SLOW):
+        if slow_as_a_whole(item.path):
             item.add_marker("slow")
     slow_files = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow_files)

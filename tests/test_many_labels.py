@@ -105,6 +105,7 @@ def optima(X: Array, Y: Array, weights: Array, l2: Array) -> Array:
     return cost(w)
 
 
+@pytest.mark.slow
 def test_the_bound_of_each_label_holds_on_2000_random_problems() -> None:
     rng, P, N, D, K = np.random.default_rng(0), 500, 12, 2, 4
     X = rng.standard_normal((P, N, D)) * 10.0 ** rng.uniform(-1, 1, (P, 1, D))
@@ -400,6 +401,7 @@ def test_a_probe_of_many_labels_learns_from_shots_of_each_label() -> None:
         ol.probe({"a": X}, Y, shots=[5000])
 
 
+@pytest.mark.slow
 def test_pages_of_many_labels_show_their_equation(tmp_path: Path) -> None:
     data = quiet_splits()
     result = ol.sweep(data, learning_rate=0.5, loss="sigmoid", epochs=2)

@@ -58,6 +58,7 @@ def test_every_part_of_a_model_file_is_in_the_table(solved: ol.Path, tmp_path: P
     assert named("The model", 2) == stored
 
 
+@pytest.mark.usefixtures("blank_pages")
 def test_what_the_table_names_in_a_run_folder_is_there(trained: ol.Result, tmp_path: Path) -> None:
     trained.save(tmp_path / "run")
     settings = json.loads((tmp_path / "run" / "settings.json").read_text("utf-8"))

@@ -8,7 +8,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import scipy.sparse
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -48,7 +48,6 @@ def run_engine(engine_name: str, dataset, runs: list[Run], dtype: str, scaling_n
 
 
 @engines
-@settings(deadline=None)
 @given(
     dtype=st.sampled_from(["float32", "float64"]),
     stored=st.sampled_from([np.uint8, np.float32, np.float64]),
@@ -325,7 +324,6 @@ def full_passes(draw: st.DrawFn):  # type: ignore[no-untyped-def]
 
 
 @engines
-@settings(deadline=None)
 @given(given=full_passes())
 def test_full_passes_are_the_oracles(engine_name, given) -> None:  # type: ignore[no-untyped-def]
     rows, weights, X = given

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import sparse
@@ -21,6 +21,7 @@ from onelayer.engines import Engine, Method, State, Steps, Weights, make_engine,
 from onelayer.errors import SettingsError
 from onelayer.training.loop import initial_weights, steps_of_epoch
 from onelayer.training.run import Run, method_arrays
+from tests.examples import examples
 from tests.trajectories import methods, oracle_trajectory, trajectory_tolerance
 
 
@@ -125,7 +126,7 @@ def test_bits_do_not_depend_on_threads_or_on_runs_beside(
     np.testing.assert_array_equal(alone.W[0], one[1][1])
 
 
-@settings(deadline=None, max_examples=60)
+@examples(60)
 @given(
     dtype=st.sampled_from(["float32", "float64"]),
     batch_size=st.integers(1, 40),

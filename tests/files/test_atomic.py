@@ -13,6 +13,7 @@ import pytest
 from onelayer.errors import SaveError
 from onelayer.files.atomic import durable_file, staged_file, staged_folder
 from onelayer.files.manifest import SETTINGS_FILE, Manifest
+from tests.examples import few
 
 
 def test_a_staged_file_appears_alone(tmp_path: Path) -> None:
@@ -73,12 +74,14 @@ def test_a_device_is_written_to_and_stays_one(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["null"]
 
 
-@pytest.mark.parametrize("name", ["-", "/dev/stdout", "/dev/fd/1"])
+@pytest.mark.parametrize("name", few(1, ["-", "/dev/stdout", "/dev/fd/1"]))
 @pytest.mark.parametrize("to_file", [False, True])
 def test_standard_output_is_written_to_in_order(name: str, to_file: bool, tmp_path: Path) -> None:
     code = (
-        "from pathlib import Path; from tests.files.test_atomic import _write\n"
-        f"print('before', flush=True); _write(Path({name!r}), b'whole\\n'); print('after')"
+        "from pathlib import Path; from onelayer.files.atomic import staged_file\n"
+        "print('before', flush=True)\n"
+        f"with staged_file(Path({name!r})) as path: path.write_bytes(b'whole\\n')\n"
+        "print('after')"
     )
     words = [sys.executable, "-c", code]
     if not to_file:

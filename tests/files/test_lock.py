@@ -215,6 +215,7 @@ with tempfile.TemporaryDirectory() as place, warnings.catch_warnings(record=True
 """
 
 
+@pytest.mark.slow
 def test_rows_are_streamed_and_runs_saved_where_the_system_has_neither_locks_nor_limits() -> None:
     """As on Windows: modules and functions that only POSIX systems have are not needed."""
     done = subprocess.run(

@@ -39,6 +39,7 @@ def cifar() -> Any:
         pytest.skip(f"ONNX ON THE REAL CIFAR-10 WAS NOT TESTED: {error}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scaling", ["unit", "standardize"])
 def test_onnx_agrees_on_the_10_000_test_images(scaling: str, cifar: Any, tmp_path: Path) -> None:
     result = train(cifar, [Run(0.002, 0.01, epochs=3)], scaling=scaling)

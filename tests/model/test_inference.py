@@ -17,6 +17,7 @@ import onelayer as ol
 from onelayer.data import Dataset
 from onelayer.model import inference
 from onelayer.model.intervals import row_counts
+from tests.examples import few
 from tests.oracle import numerical_gradient
 
 Float64 = NDArray[np.float64]
@@ -379,7 +380,7 @@ def test_the_unit_of_a_feature_divides_its_coefficient_and_error() -> None:
     np.testing.assert_allclose(two.z[0, 1:], one.z[0, 1:], rtol=1e-6)
 
 
-@pytest.mark.parametrize("errors", ["hessian", "sandwich", "bootstrap"])
+@pytest.mark.parametrize("errors", few(2, ["hessian", "sandwich", "bootstrap"]))
 def test_each_of_many_labels_has_the_errors_that_it_has_alone(errors: Any) -> None:
     rows, rng = simulated(300, 4), np.random.default_rng(0)
     Y = np.column_stack([rows.y, np.add(rows.X[:, 1], rng.logistic(size=300)) > 0.5])
@@ -399,6 +400,7 @@ def test_each_of_many_labels_has_the_errors_that_it_has_alone(errors: Any) -> No
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("l2", [0.0, 0.05])
 def test_the_bootstrap_of_many_rows_is_the_sandwich(l2: float) -> None:
     rows = simulated(1000, 5)
@@ -431,6 +433,7 @@ def test_the_bootstrap_reports_its_progress_and_ctrl_c_ends_it() -> None:
     assert seen == [(1, 1000), (2, 1000), (3, 1000)]
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
     truth, covered = np.array([0.3, 1.0, -0.5]), list[Any]()
     for seed in range(120):

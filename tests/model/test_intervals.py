@@ -19,6 +19,7 @@ from onelayer.model.scored_rows import scored_rows
 from tests.model.coverage import coverage, draw
 
 
+@pytest.mark.slow
 def test_intervals_cover_what_they_claim() -> None:
     found = coverage(["roc_auc", "f1_macro"], classes=2, rows=100, sets=120, resamples=200)
     for name, covered in found.items():

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import sklearn.metrics as theirs
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -18,6 +18,7 @@ from onelayer.engines import make_engine
 from onelayer.model.metrics import METRICS, metric_of, metrics_of
 from onelayer.model.scored_rows import read_scores, row_tiles, scored_rows
 from onelayer.objective.loss import to_probabilities
+from tests.examples import examples
 
 Array = NDArray[Any]
 
@@ -118,7 +119,7 @@ def test_metrics_of_rows_of_one_class_are_scikit_learns(true: int) -> None:
     assert np.isnan(metric_of("recall_at_fpr_0.05").value(rows))
 
 
-@settings(max_examples=25)
+@examples(25)
 @given(st.integers(0, 10_000), st.integers(2, 4), st.booleans())
 def test_whole_weights_are_repeated_rows(seed: int, K: int, tied: bool) -> None:
     y, S = drawn(seed, K, 30)

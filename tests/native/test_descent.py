@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -16,6 +16,7 @@ from onelayer.data.rows import Rows
 from onelayer.engines import AVERAGE, VELOCITY, Method, State, Steps, Weights
 from onelayer.engines.native import NativeEngine
 from onelayer.engines.reference import ReferenceEngine
+from tests.examples import examples, few
 from tests.native.descents import Descent, descents, exact, of_runs, taken
 from tests.native.problems import Problem
 from tests.native.test_training import big_problem, score_bound, step_bound
@@ -38,7 +39,7 @@ def pass_bound(d: Descent) -> float:
     return 2 * steps * step_bound(d.problem) * repeats
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(d=descents(), threads=st.integers(1, 4))
 def test_a_pass_is_the_reference_engines_in_float64(d: Descent, threads: int) -> None:
     got, wanted = taken(d, threads), exact(d)
@@ -55,13 +56,13 @@ def test_a_pass_is_the_reference_engines_in_float64(d: Descent, threads: int) ->
             np.testing.assert_allclose(part[r], oracle[r], rtol=0, atol=over * pass_bound(d))
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(d=descents(), threads=st.integers(2, 6))
 def test_threads_change_no_bit(d: Descent, threads: int) -> None:
     assert_same_bits(taken(d, threads), taken(d))
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(d=descents(), threads=st.integers(1, 3))
 def test_a_run_alone_has_the_bits_it_has_beside_others(d: Descent, threads: int) -> None:
     together = taken(d)
@@ -73,7 +74,7 @@ def test_a_run_alone_has_the_bits_it_has_beside_others(d: Descent, threads: int)
         assert_same_bits(alone, replace(beside, slots=slots))
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(d=descents(stored=("uint8",)), wide=st.sampled_from(["float16", "float32", "float64"]))
 def test_bytes_by_an_identity_order_and_floats_give_the_same_bits(d: Descent, wide: str) -> None:
     order = np.arange(len(d.rows.y)) if d.steps.order is None else d.steps.order
@@ -83,7 +84,7 @@ def test_bytes_by_an_identity_order_and_floats_give_the_same_bits(d: Descent, wi
     assert_same_bits(taken(floats, 2), taken(d))
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(d=descents(), cuts=st.sets(st.integers(0, 40)), begin_again=st.booleans())
 def test_a_pass_in_parts_from_where_the_runs_stood_has_the_bits_of_the_whole(
     d: Descent, cuts: set[int], begin_again: bool
@@ -101,7 +102,7 @@ def test_a_pass_in_parts_from_where_the_runs_stood_has_the_bits_of_the_whole(
     assert_same_bits(trainer.state(), taken(d))
 
 
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @given(d=descents(), threads=st.integers(1, 3))
 def test_flipping_is_reading_mirrored_rows(d: Descent, threads: int) -> None:
     order = np.arange(len(d.rows.y)) if d.steps.order is None else d.steps.order
@@ -115,7 +116,7 @@ def test_flipping_is_reading_mirrored_rows(d: Descent, threads: int) -> None:
     assert_same_bits(taken(by_hand), taken(d, threads))
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(d=descents(), threads=st.integers(1, 3))
 def test_losses_are_those_of_the_run(d: Descent, threads: int) -> None:
     start = State(d.start.weights)
@@ -160,7 +161,7 @@ def everything(p: Problem, rows: int) -> Descent:
         (520, 512, 300, 1, 260),  # more columns than a group
     ],
 )
-@pytest.mark.parametrize("arithmetic", ["float32", "float64"])
+@pytest.mark.parametrize("arithmetic", few(1, ["float32", "float64"]))
 def test_large_shapes(shape: tuple[int, int, int, int, int], arithmetic: str) -> None:
     d = everything(big_problem(shape, arithmetic=arithmetic), shape[0])
     one, wanted = taken(d), exact(d)

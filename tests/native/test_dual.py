@@ -139,7 +139,7 @@ def test_a_state_in_float32_is_near_that_in_float64(K: int) -> None:
 
 
 @pytest.mark.parametrize("K", [2, 5])
-def test_bits_depend_on_neither_threads_nor_instruction_sets(K: int) -> None:
+def test_bits_do_not_depend_on_threads(K: int) -> None:
     of = made(K, N=3000, D=9000 if K == 5 else 300_000)
     b = np.linspace(-0.5, 0.5, K)
 
@@ -149,6 +149,11 @@ def test_bits_depend_on_neither_threads_nor_instruction_sets(K: int) -> None:
         return [np.asarray(figure).tobytes() for figure in figures]
 
     assert bits(1) == bits(2) == bits(7)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("K", [2, 5])
+def test_bits_do_not_depend_on_instruction_sets(K: int) -> None:
     code = f"""
 from tests.native.test_dual import ascended, made
 b = np.zeros({K})

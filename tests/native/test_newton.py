@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from onelayer import _native
+from tests.examples import examples
 from tests.native.test_process import run
 
 Float64 = NDArray[np.float64]
@@ -69,7 +70,7 @@ SIZES: dict[str, Any] = {
 }
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(**SIZES)
 def test_newtons_method_ends_at_the_optimum(seed: int, rows: int, features: int, m: int) -> None:
     p = make_problem(seed, rows, features, m)
@@ -87,7 +88,7 @@ def test_newtons_method_ends_at_the_optimum(seed: int, rows: int, features: int,
 
 
 @given(**SIZES)
-@settings(max_examples=20, deadline=None)
+@examples(20)
 def test_steps_one_by_one_are_those_of_one_call(
     seed: int, rows: int, features: int, m: int
 ) -> None:
@@ -148,6 +149,7 @@ print(_native.instruction_set(), bits.hexdigest())
 """
 
 
+@pytest.mark.slow
 def test_every_instruction_set_takes_the_same_steps() -> None:
     names = _native.supported_instruction_sets()
     told = [run(DIGEST, ONELAYER_ISA=name).stdout.split() for name in names]

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from onelayer import _native
+from tests.examples import examples
 from tests.native.problems import Problem, problems, softmax_residual
 
 
@@ -20,7 +21,7 @@ def evaluate(p: Problem, threads: int = 1) -> tuple[NDArray[Any], ...]:
     return *_native.evaluate(*arguments), *_native.classify(*arguments)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(p=problems(), threads=st.integers(1, 4))
 def test_loss_gradient_and_hits_are_the_oracles(p: Problem, threads: int) -> None:
     eps = float(np.finfo(p.W.dtype).eps)
@@ -47,7 +48,7 @@ def test_loss_gradient_and_hits_are_the_oracles(p: Problem, threads: int) -> Non
         np.testing.assert_allclose(chosen, S.max(axis=1), rtol=0, atol=atol)
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(p=problems(), threads=st.integers(2, 5))
 def test_threads_change_no_bit(p: Problem, threads: int) -> None:
     for one, many in zip(evaluate(p), evaluate(p, threads), strict=True):

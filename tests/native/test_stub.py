@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Sequence
+from functools import cache
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ def arguments(function: ast.FunctionDef, defaults: Sequence[Any]) -> list[Argume
             for i, name in enumerate(names)]  # fmt: skip
 
 
+@cache
 def of_stub() -> dict[str, list[Argument]]:
     """Of each function; a default of ... is any."""
     found = {}

@@ -6,11 +6,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from onelayer import _native
+from tests.examples import examples, few
 from tests.native.problems import Problem, problems, softmax_residual
 
 
@@ -67,7 +68,7 @@ def bound(p: Problem) -> float:
     return -(-len(p.y) // p.batch) * step_bound(p)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(p=problems(), threads=st.integers(1, 4), shuffled=st.booleans())
 def test_an_epoch_is_the_oracles(p: Problem, threads: int, shuffled: bool) -> None:
     N = len(p.y)
@@ -78,14 +79,14 @@ def test_an_epoch_is_the_oracles(p: Problem, threads: int, shuffled: bool) -> No
         np.testing.assert_allclose(a, e, rtol=0, atol=bound(p))
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(p=problems(), threads=st.integers(2, 6))
 def test_threads_change_no_bit(p: Problem, threads: int) -> None:
     for one, many in zip(train(p), train(p, threads=threads), strict=True):
         np.testing.assert_array_equal(one, many)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(p=problems(), threads=st.integers(1, 3))
 def test_a_run_alone_has_the_bits_it_has_beside_others(p: Problem, threads: int) -> None:
     together = train(p)
@@ -95,7 +96,7 @@ def test_a_run_alone_has_the_bits_it_has_beside_others(p: Problem, threads: int)
         np.testing.assert_array_equal(alone.b[0], together.b[r])
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(p=problems(stored=("uint8",)), wide=st.sampled_from(["float32", "float64", "float16"]))
 def test_bytes_and_their_values_as_floats_give_the_same_bits(p: Problem, wide: str) -> None:
     identity = np.arange(len(p.y))
@@ -126,7 +127,7 @@ SHAPES = [
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("arithmetic", ["float32", "float64"])
+@pytest.mark.parametrize("arithmetic", few(1, ["float32", "float64"]))
 def test_large_shapes(shape: tuple[int, int, int, int, int], arithmetic: str) -> None:
     p = big_problem(shape, arithmetic=arithmetic)
     one = train(p)

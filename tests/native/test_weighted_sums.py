@@ -7,14 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from onelayer import _native
+from tests.examples import examples
 from tests.native.problems import Problem, problems
 
 
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @given(p=problems(), threads=st.integers(1, 4), chosen=st.booleans())
 def test_scores_and_sums_are_the_equations(p: Problem, threads: int, chosen: bool) -> None:
     eps = float(np.finfo(p.W.dtype).eps)
@@ -31,7 +32,7 @@ def test_scores_and_sums_are_the_equations(p: Problem, threads: int, chosen: boo
     np.testing.assert_allclose(G, sums, rtol=0, atol=64 * eps * most)
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(p=problems(), threads=st.integers(2, 5))
 def test_threads_and_neighbours_change_no_bit(p: Problem, threads: int) -> None:
     S = _native.scores(p.X, p.y, p.W, p.b, p.scale, p.offset, 1)

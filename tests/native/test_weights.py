@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from onelayer import _native
+from tests.examples import examples
 from tests.native.problems import Problem, problems, softmax_residual
 
 
@@ -20,7 +21,7 @@ def draw_rows(p: Problem, seed: int) -> tuple[Any, Any]:
     return rng.integers(0, N, N + 1), rng.uniform(0.0, 3.0, N) * (rng.random(N) < 0.8)
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(p=problems(), threads=st.integers(1, 4), seed=st.integers(0, 99))
 def test_gradient_and_losses_are_times_the_weights_of_their_rows(
     p: Problem, threads: int, seed: int
@@ -47,7 +48,7 @@ def test_gradient_and_losses_are_times_the_weights_of_their_rows(
     np.testing.assert_array_equal(correct, _native.evaluate(*arguments, 1, order)[3])
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(p=problems(), threads=st.integers(1, 4), seed=st.integers(0, 99))
 def test_steps_are_times_the_weights_and_the_same_bits_on_any_threads(
     p: Problem, threads: int, seed: int
@@ -77,7 +78,7 @@ def test_steps_are_times_the_weights_and_the_same_bits_on_any_threads(
         np.testing.assert_allclose(ended[0][1][r], b64, rtol=0, atol=300 * eps * size)
 
 
-@settings(max_examples=20, deadline=None)
+@examples(20)
 @given(p=problems())
 def test_weights_of_one_are_the_bits_of_none(p: Problem) -> None:
     ended = []

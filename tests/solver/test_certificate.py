@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -29,6 +29,7 @@ from onelayer.solver.certificate import (
     full_gradient,
 )
 from onelayer.solver.lbfgs import fit_preconditioner
+from tests.examples import examples
 from tests.solver.oracle import Problem, independent_optimum, make_problem, random_weights
 
 PROBLEMS = 500
@@ -51,7 +52,7 @@ def test_the_bound_holds_on_500_random_problems() -> None:
     assert loosest > 0.0
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(
     seed=st.integers(0, 2**32 - 1), most=st.sampled_from([(40, 12, 20), (60, 5, 200), (12, 80, 4)]),
     weighted=st.booleans(), absent=st.booleans(), tol=st.sampled_from([0.0, 1e-3]),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -22,6 +22,7 @@ from onelayer.solver.certificate import certify_weights
 from onelayer.solver.lbfgs import fit_preconditioner
 from onelayer.solver.reduction import Solvers
 from onelayer.solver.solver import Solver, Target, describe_solution
+from tests.examples import examples, tries
 from tests.solver import oracle as problems
 from tests.solver.oracle import Problem, independent_optimum, make_problem, random_weights
 
@@ -48,7 +49,7 @@ def test_the_optimum_is_the_independent_one(
     method: str, engine_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     problems.take_method(method, monkeypatch)
-    for seed in range(12):
+    for seed in range(tries(12)):
         problem, J, W_best = best_of(seed)
         optimum = problems.solve(make_engine(engine_name), problem)
         assert optimum.status == "optimal", (seed, describe_solution(optimum))
@@ -60,7 +61,7 @@ def test_the_optimum_is_the_independent_one(
         assert distance <= optimum.certificate.distance + 1e-7, seed
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(
     seed=st.integers(0, 2**32 - 1),
     most=st.sampled_from([(40, 12, 20), (60, 5, 200), (12, 80, 4)]),

@@ -91,6 +91,7 @@ def test_curvatures_measured_together_are_the_bits_of_each_alone() -> None:
         np.testing.assert_array_equal(direction, way)
 
 
+@pytest.mark.slow
 def test_the_curvature_takes_no_more_memory_for_more_rows() -> None:
     rng = np.random.default_rng(0)
     peaks = []

@@ -18,6 +18,7 @@ from onelayer.solver import own_rows
 from onelayer.solver.certificate import RowSums
 from onelayer.solver.lbfgs import fit_preconditioner
 from onelayer.solver.own_rows import ClassMeans, OwnCurvature, OwnRows
+from tests.examples import few
 
 Float64 = NDArray[np.float64]
 
@@ -76,15 +77,16 @@ def test_the_curvature_divides_as_its_matrix_does() -> None:
             np.testing.assert_allclose(divided[k], expected, atol=2e-4 * np.abs(expected).max())
 
 
-def test_a_step_is_where_the_model_is_lowest(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("number", few(1, range(4)))
+def test_a_step_is_where_the_model_is_lowest(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(own_rows, "MAX_SWEEPS", 1000)
     monkeypatch.setattr(own_rows, "SETTLED", 1e-9)
-    for case in cases():
-        step = case.model.step(case.gradient, PENALTY)
-        for k in range(K):
-            model = partial(case.modelled, k)
-            best = minimize(model, np.zeros(D + 1), method="BFGS", options={"gtol": 1e-9}).x
-            np.testing.assert_allclose(step[k], best, atol=1e-3 * np.abs(best).max())
+    case = cases()[number]
+    step = case.model.step(case.gradient, PENALTY)
+    for k in range(K):
+        model = partial(case.modelled, k)
+        best = minimize(model, np.zeros(D + 1), method="BFGS", options={"gtol": 1e-9}).x
+        np.testing.assert_allclose(step[k], best, atol=1e-3 * np.abs(best).max())
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -138,7 +140,9 @@ def make_classes(N: int, features: int, classes: int) -> Dataset:
     return Dataset(X, y, tuple(map(str, range(classes))))
 
 
-@pytest.mark.parametrize(("l2", "most"), [(1e-2, 6), (1e-4, 20)])
+@pytest.mark.parametrize(
+    ("l2", "most"), [(1e-2, 6), pytest.param(1e-4, 20, marks=pytest.mark.slow)]
+)
 def test_many_classes_of_few_rows_take_few_passes(
     l2: float, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,6 +157,7 @@ def test_many_classes_of_few_rows_take_few_passes(
     assert lowest.lower_bound <= J <= lowest.cost * (1.0 + 1e-3)
 
 
+@pytest.mark.slow
 def test_many_classes_of_many_rows_take_fewer_passes_by_their_means(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -28,6 +28,7 @@ from onelayer.solver import path as solver_path
 from onelayer.solver.path import l2_values, largest_l2
 from onelayer.solver.selection import choose, has_turned, merit, score
 from onelayer.training.checkpoint import Checkpoint
+from tests.examples import few
 from tests.made_data import make_splits
 from tests.oracle import accuracy
 from tests.solver.oracle import take_method
@@ -238,7 +239,7 @@ def test_an_unknown_choice_is_refused(choice: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     "method", ["newton", "class curvature", "l-bfgs from float32", "l-bfgs, then newton"]
 )
-@pytest.mark.parametrize("l2", [(1.0, 0.01, 1e-3, 0.0), 3])
+@pytest.mark.parametrize("l2", few(1, [(1.0, 0.01, 1e-3, 0.0), 3]))
 def test_an_interrupted_path_resumes_bit_for_bit_at_every_lambda(
     l2: Any, method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -477,7 +478,7 @@ NAMES = ["f1_macro", "roc_auc_ovr", "average_precision", "neg_brier_score", "top
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("folds", [0, 2])
+@pytest.mark.parametrize("folds", few(1, [0, 2]))
 def test_l2_is_chosen_by_any_metric_of_the_held_out_rows(name: str, folds: int) -> None:
     data = load("digits")
     path = solve_path(data, [1.0, 0.01, 0.0001], scoring=name, folds=folds, tol=1e-3)

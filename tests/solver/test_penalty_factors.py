@@ -23,6 +23,7 @@ from onelayer.solver.certificate import certify_weights
 from onelayer.solver.path import largest_l2
 from onelayer.solver.reduction import Solvers
 from onelayer.solver.solver import Target, describe_solution
+from tests.examples import few
 from tests.solver.oracle import METHODS, make_problem, take_method
 
 Float64 = NDArray[np.float64]
@@ -100,7 +101,7 @@ def test_an_unpenalised_constant_is_an_intercept(intercept: bool) -> None:
     np.testing.assert_allclose(model.W[:, :-1], usual.W, atol=1e-4)
 
 
-@pytest.mark.parametrize("steps", [60, 1])
+@pytest.mark.parametrize("steps", few(1, [1, 60]))
 def test_no_model_costs_less_than_a_bound_beside_free_features_says(
     steps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -178,6 +179,7 @@ def test_a_saved_model_is_certified_with_its_factors(tmp_path: Path) -> None:
     assert own.gap < 1e-6 * own.cost < plain.gap
 
 
+@pytest.mark.slow
 def test_sandwich_and_bootstrap_errors_know_what_is_not_penalised() -> None:
     data = made(2)
     model = solve(data, l2=0.5, penalty_factors={"age": 0, "d": 3}, tol=1e-10)

@@ -9,7 +9,6 @@ from typing import Any, cast
 import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis import settings as given_settings
 from hypothesis import strategies as st
 
 from onelayer import solve, solve_path
@@ -27,6 +26,7 @@ from onelayer.solver.selection import score
 from onelayer.solver.solver import Optimum, Solver, Target
 from onelayer.training.checkpoint import Checkpoint
 from tests.data.streaming.counted_rows import CountedRows
+from tests.examples import examples
 
 ENGINE: Engine = streaming()
 
@@ -76,7 +76,7 @@ def wide_splits(rows: int = 40, features: int = 90, classes: int = 3) -> Splits:
     return Splits(some(rows), some(20), some(20), "wide", "made")
 
 
-@given_settings(max_examples=25)
+@examples(25)
 @given(
     seed=st.integers(0, 2**32),
     stored=st.sampled_from(["uint8", "int64", "float16", "float32", "float64"]),

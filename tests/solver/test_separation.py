@@ -13,6 +13,7 @@ from scipy.optimize import linprog
 from onelayer.data.rows import Rows
 from onelayer.data.sparse import SparseRows
 from onelayer.solver.separation import LoneFeature, find_lone_feature
+from tests.examples import tries
 
 
 def by_program(x: np.ndarray, y: np.ndarray, K: int, *, intercept: bool) -> LoneFeature | None:
@@ -33,7 +34,7 @@ def by_program(x: np.ndarray, y: np.ndarray, K: int, *, intercept: bool) -> Lone
 @pytest.mark.parametrize("intercept", [True, False])
 def test_the_verdict_is_that_of_a_linear_program(intercept: bool) -> None:
     rng, seen = np.random.default_rng(0), []
-    for _ in range(200):
+    for _ in range(tries(200)):
         N, K = int(rng.integers(3, 9)), int(rng.integers(2, 4))
         y, x = rng.integers(0, K, N), rng.integers(int(rng.integers(-1, 1)), 2, N) * 1.0
         if len({*y}) < K:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
@@ -30,7 +31,8 @@ from onelayer.solver import (
 from onelayer.solver.certificate import Certified, Search
 from onelayer.solver.lbfgs import fit_preconditioner
 from onelayer.solver.newton import Prices
-from onelayer.solver.solver import Solver, Target, describe_solution
+from onelayer.solver.solver import Optimum, Solver, Target, describe_solution
+from tests.examples import examples, tries
 from tests.solver import oracle as problems
 from tests.solver.oracle import Problem, independent_optimum, make_problem
 
@@ -44,7 +46,7 @@ def method(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
 
 @pytest.mark.parametrize("engine_name", ENGINE_NAMES)
 def test_the_optimum_is_the_independent_one(method: str, engine_name: str) -> None:
-    for seed in range(40):
+    for seed in range(tries(40)):
         problem = make_problem(seed)._replace(l2=1e-2)
         J, W_best = independent_optimum(problem)
         optimum = problems.solve(make_engine(engine_name), problem)
@@ -136,6 +138,13 @@ def test_one_lambda_after_another_is_each_from_scratch(method: str) -> None:
         assert warm_start.solve(Target(l2, 1e-8)).passes <= 4
 
 
+@cache
+def cold_start(_: str, seed: int, l2: float) -> tuple[Problem, Optimum]:
+    """A problem and its solution from zero by the method, which is the one that is taken now."""
+    problem = make_problem(seed)._replace(l2=l2)
+    return problem, problems.solve(make_engine(), problem, tol=1e-8)
+
+
 @pytest.mark.parametrize(
     "start",
     ["+1e3", "-1e3", "* 1e6", "* 1e-6", "* 1e200", "one column * 5", "saturated", "permuted",
@@ -143,8 +152,7 @@ def test_one_lambda_after_another_is_each_from_scratch(method: str) -> None:
 )  # fmt: skip
 def test_every_start_ends_at_the_proven_optimum(method: str, start: str) -> None:
     for seed, l2 in ((6, 1e-2), (25, 1e-3)):
-        problem = make_problem(seed)._replace(l2=l2)
-        cold = problems.solve(make_engine(), problem, tol=1e-8)
+        problem, cold = cold_start(method, seed, l2)
         metric = fit_preconditioner(make_engine(), problem.rows, problem.K)
         solver = Solver(make_engine(), problem.rows, problem.K, metric)
         if start == "other l2":
@@ -285,7 +293,7 @@ def two_classes(seed: int) -> Problem:
     size=st.sampled_from([0.1, 1.0, 30.0]),
     seed=st.integers(0, 999),
 )
-@settings(max_examples=12)
+@examples(12)
 def test_no_method_changes_the_answer_beyond_what_is_proven(
     rows: int, features: int, classes: int, exponent: float, size: float, seed: int
 ) -> None:

@@ -21,6 +21,7 @@ from onelayer.solver.certificate import certify_weights
 from onelayer.solver.reduction import Solvers, StoredFeatures
 from onelayer.solver.solver import Optimum, Target
 from onelayer.training.run import Run
+from tests.examples import tries
 from tests.solver.oracle import Problem, independent_optimum, random_weights
 
 
@@ -61,7 +62,7 @@ def stays_sparse(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("stays_sparse")
 def test_the_optimum_is_the_independent_one() -> None:
-    for seed in range(10):
+    for seed in range(tries(10)):
         problem, rows = made(seed)
         J, _ = independent_optimum(problem)
         optimum = Solvers(make_engine(), rows, problem.K).of_all().solve(Target(problem.l2))
@@ -132,7 +133,7 @@ def test_the_bound_of_sweeps_holds_wherever_they_and_the_bias_end(
     features: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dual, "is_wide", lambda *_: True)
-    for seed in range(20):
+    for seed in range(tries(20)):
         problem, rows = made(seed, features)
         if not rows.cold_probabilities(problem.K).all():
             continue

@@ -16,6 +16,7 @@ from onelayer.solver.certificate import certify_weights
 from onelayer.solver.lbfgs import fit_preconditioner
 from onelayer.solver.learning_rate import largest_curvatures, smoothness
 from onelayer.solver.solver import Solver, Target, describe_solution
+from tests.examples import tries
 from tests.solver.oracle import (
     METHODS,
     Problem,
@@ -136,7 +137,7 @@ def test_the_bound_holds_for_weighted_rows_even_where_the_bias_is_not_minimised(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(bias, "MAX_PASSES", 1)
-    for seed in range(60):
+    for seed in range(tries(60)):
         problem, rows, repeated = weighted_and_repeated(seed)
         W, b = random_weights(problem, seed)
         proof = certify_weights(make_engine(), rows, W, b, problem.penalty).given

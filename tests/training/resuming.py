@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,12 @@ def trained(splits: Splits, runs: Any, **options: Any) -> Result:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         return train(splits, runs, snapshots=[1], curvature_of=[0, 1], **options)
+
+
+@cache
+def undisturbed(runs: tuple[Run, ...]) -> Result:
+    """What training is compared with that was killed or whose files were damaged."""
+    return trained(make_splits(), runs)
 
 
 def killed(folder: Path, writes: int, **options: Any) -> list[Path]:

@@ -46,6 +46,7 @@ from tests.training.resuming import (
     raises,
     steady_parts,
     trained,
+    undisturbed,
 )
 
 __all__ = ["steady_parts"]  # a fixture
@@ -89,7 +90,7 @@ def test_a_damaged_newest_gives_way_to_the_one_before(how: str, tmp_path: Path) 
     # What does not begin as a checkpoint of onelayer's stays where it is.
     left = [newest.name] if how in ("empty", "header 8", "foreign") else []
     assert names == ["runs-000006.safetensors", *left, before.name]
-    assert_same(trained(make_splits(), RUNS, checkpoint=kept), trained(make_splits(), RUNS))
+    assert_same(trained(make_splits(), RUNS, checkpoint=kept), undisturbed(RUNS))
 
 
 def test_when_both_are_damaged_training_starts_at_the_beginning(tmp_path: Path) -> None:
@@ -99,7 +100,7 @@ def test_when_both_are_damaged_training_starts_at_the_beginning(tmp_path: Path) 
     kept = Checkpoint(tmp_path, every=0, resume=True)
     result = trained(make_splits(), RUNS, checkpoint=kept, on_progress=said.append)
     assert said[0].done == 2
-    assert_same(result, trained(make_splits(), RUNS))
+    assert_same(result, undisturbed(RUNS))
 
 
 @pytest.mark.parametrize(
@@ -143,7 +144,7 @@ def test_training_resumes_on_another_instruction_set(
     other = engine.describe() | {"instruction_set": "abacus"}
     monkeypatch.setattr(type(engine), "describe", lambda _: other)
     resumed = trained(make_splits(), RUNS, checkpoint=Checkpoint(tmp_path, resume=True))
-    assert_same(resumed, trained(make_splits(), RUNS))
+    assert_same(resumed, undisturbed(RUNS))
 
 
 def test_starting_anew_leaves_old_checkpoints_until_the_first_new_one(tmp_path: Path) -> None:

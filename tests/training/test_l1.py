@@ -24,6 +24,7 @@ from onelayer.report.tables import ranking_table
 from onelayer.training.run import grid
 from tests.cli.conftest import call
 from tests.conftest import blank_page
+from tests.examples import few
 from tests.made_data import make_splits
 
 METHODS: list[dict[str, Any]] = [
@@ -64,7 +65,7 @@ def test_a_run_without_l1_is_the_same_beside_runs_with_one(
     assert (together.W[[i - 1 for i in without]] != alone.W).any(axis=(1, 2)).all()
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", few(2, METHODS))
 def test_training_rests_at_the_minimum_that_the_solver_proves(
     method: dict[str, Any], splits: Splits
 ) -> None:

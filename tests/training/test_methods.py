@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from onelayer.data import Dataset
@@ -17,6 +17,7 @@ from onelayer.engines import ENGINE_NAMES, State, Trainer, make_engine
 from onelayer.training.loop import initial_weights, steps_of_epoch, train
 from onelayer.training.run import Run, method_arrays
 from tests.engines.test_engines import run_engine
+from tests.examples import examples
 from tests.made_data import make_dataset, make_splits
 from tests.trajectories import methods, mirrored
 
@@ -34,7 +35,7 @@ def same_bits(one: Any, other: Any) -> None:
     np.testing.assert_array_equal(one.b, other.b)
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(st.lists(methods(), min_size=2, max_size=5))
 def test_a_run_of_any_method_is_the_same_bits_alone_or_beside_others(
     drawn: list[dict[str, Any]],
@@ -46,7 +47,7 @@ def test_a_run_of_any_method_is_the_same_bits_alone_or_beside_others(
 
 
 @engines
-@settings(max_examples=30)
+@examples(30)
 @given(st.lists(methods(), min_size=1, max_size=3), st.integers(0, 2), st.integers(1, 4))
 def test_training_goes_on_from_a_state_and_a_step_to_the_same_bits(
     engine_name: str, drawn: list[dict[str, Any]], epochs: int, batches: int

@@ -28,6 +28,7 @@ from onelayer.training.loop import initial_weights, steps_of_epoch
 from onelayer.training.row_order import row_order
 from onelayer.training.run import method_arrays
 from tests.data.streaming.counted_rows import CountedRows, even
+from tests.examples import examples
 from tests.training.resuming import Interrupts
 
 N, D, K = 130, 12, 3
@@ -75,9 +76,7 @@ runs_drawn = st.builds(
 )
 
 
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(examples(40), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(runs_drawn, st.booleans(), st.integers(1, 9))
 def test_an_epoch_from_files_is_that_from_memory_bit_for_bit(
     run: Run, shuffle: bool, block: int

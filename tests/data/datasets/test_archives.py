@@ -83,7 +83,7 @@ def test_a_wanted_member_that_is_too_large_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["set/unwanted", "set/a.bin"])
 def test_a_decompression_bomb_is_stopped_early(name: str, tmp_path: Path) -> None:
-    archive = tar_gz(FILES | {name: bytes(1 << 26)})
+    archive = tar_gz(FILES | {name: bytes(1 << 24)})
     assert len(archive) < 1 << 18
     tracemalloc.start()
     with pytest.raises(DataError, match=r"far more than it should hold|at most 2000"):

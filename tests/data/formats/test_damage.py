@@ -14,11 +14,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from onelayer.data import load
 from onelayer.errors import DataError, OnelayerError
+from tests.examples import examples
 
 from .file_writers import WRITERS, columns, small_rows, write_arrow
 
@@ -73,7 +74,7 @@ def test_a_csv_cut_at_any_byte_is_refused_or_is_a_shorter_csv(tmp_path: Path) ->
             assert splits.train.rows + splits.validation.rows + splits.test.rows <= 12
 
 
-@settings(max_examples=150)
+@examples(150)
 @given(data=st.data())
 @pytest.mark.parametrize("kind", WRITERS)
 def test_one_changed_byte_never_ends_in_anything_but_one_sentence(

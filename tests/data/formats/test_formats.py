@@ -10,12 +10,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from safetensors.numpy import save_file
 
 from onelayer.data import Splits, load
+from tests.examples import examples
 
 from .file_writers import WRITERS, Array, columns, small_rows
 
@@ -40,7 +41,7 @@ def load_whole(kind: str, folder: Path, X: Array, labels: Array) -> Splits:
     )
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(data=st.data())
 @pytest.mark.parametrize("kind", WRITERS)
 def test_a_round_trip_keeps_bytes_labels_and_class_names(kind: str, data: st.DataObject) -> None:

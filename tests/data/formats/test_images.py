@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 from onelayer.data import Dataset, load
 from onelayer.errors import DataError, SettingsError
+from tests.examples import examples
 
 from .file_writers import Array
 from .test_damage import refused
@@ -106,7 +107,7 @@ def test_pictures_of_several_sizes_are_refused_with_both(tmp_path: Path) -> None
     assert "--image-size" in sentence
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(data=st.data())
 @pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "gif", "webp", "ppm", "tif"])
 def test_a_cut_picture_is_refused_and_named_or_whole(

@@ -78,6 +78,7 @@ rows.train.X.sum()
 """
 
 
+@pytest.mark.slow
 def test_a_file_that_becomes_shorter_before_any_training_ends_the_process_with_one_line(
     tmp_path: Path,
 ) -> None:
@@ -138,6 +139,7 @@ print(resident("VmHWM") - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux tells the peak")
 @pytest.mark.parametrize("write", [_npz, write_safetensors])
 def test_shares_of_a_mapped_file_take_its_size_once_with_all_that_is_resident(
