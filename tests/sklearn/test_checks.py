@@ -24,20 +24,27 @@ pytestmark = pytest.mark.filterwarnings(
 
 SILENT = {"l1_ratios": (0,), "scoring": "accuracy", "use_legacy_attributes": False}
 
-ESTIMATORS = [
-    SoftmaxClassifier(),
+BY_OTHER_WAYS = [
     SoftmaxClassifier(scaling="standardize", class_weight="balanced"),
-    SoftmaxClassifier(solver="minibatch"),
     SoftmaxClassifier(solver="minibatch", scaling="standardize", class_weight="balanced"),
     SoftmaxClassifierCV(l2s=3, cv=3),
-    LogisticRegression(),
     LogisticRegression(class_weight="balanced", solver="newton-cholesky"),
     LogisticRegressionCV(Cs=3, cv=3, **SILENT),
 ]
 
 
-@parametrize_with_checks(ESTIMATORS)  # type: ignore[untyped-decorator]
+@parametrize_with_checks(  # type: ignore[untyped-decorator]
+    [SoftmaxClassifier(), SoftmaxClassifier(solver="minibatch"), LogisticRegression()]
+)
 def test_scikit_learns_check(
+    estimator: BaseEstimator, check: Callable[[BaseEstimator], None]
+) -> None:
+    check(estimator)
+
+
+@pytest.mark.slow
+@parametrize_with_checks(BY_OTHER_WAYS)  # type: ignore[untyped-decorator]
+def test_scikit_learns_check_of_other_ways(
     estimator: BaseEstimator, check: Callable[[BaseEstimator], None]
 ) -> None:
     check(estimator)

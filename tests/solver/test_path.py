@@ -477,7 +477,7 @@ def test_a_score_from_a_file_is_one_of_rows(accuracy: float, rows: int) -> None:
 NAMES = ["f1_macro", "roc_auc_ovr", "average_precision", "neg_brier_score", "top_2_accuracy", "ece"]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", few(3, NAMES))
 @pytest.mark.parametrize("folds", few(1, [0, 2]))
 def test_l2_is_chosen_by_any_metric_of_the_held_out_rows(name: str, folds: int) -> None:
     data = load("digits")
