@@ -342,10 +342,10 @@ def test_errors_by_few_groups_say_that_they_are_too_small(errors: Any) -> None:
     rows = simulated(300, 2)
     model = ol.solve(rows, l2=0, **EXACT)
     words = "with fewer than 30 groups errors are often too small"
-    for groups, few in ((29, True), (30, False)):
+    for groups, are_few in ((29, True), (30, False)):
         options: dict[str, Any] = {"groups": np.arange(300) % groups, "resamples": 100}
         found = model.inference(rows, errors=errors, **options)
-        assert (words in " ".join(found.sentences)) == few
+        assert (words in " ".join(found.sentences)) == are_few
         assert f"in {groups} groups" in " ".join(found.sentences)
 
 
