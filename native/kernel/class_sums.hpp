@@ -1,5 +1,5 @@
 // Sums of the rows of each class, and of the squares of each feature, in float64:
-//   sums[y[n]][d] += w[n] x[n][d],   squares[d] += w[n] x[n][d]^2   (n in order)
+//   sums[y[n]][d] += w[n] x[n][d],   squares[d] += w[n] x[n][d]^2   (in the order of the rows that a job has)
 // and of rows times a few factors each, of which nothing is converted before it is multiplied.
 #pragma once
 
@@ -7,48 +7,62 @@
 
 namespace onelayer::ONELAYER_KERNELS {
 
-template <class T>
-ONELAYER_INLINE VecD load_wide(const T* p) {
-  typedef T Vector [[gnu::vector_size(kLanes<double> * sizeof(T))]];
-  Vector v;
-  __builtin_memcpy(&v, p, sizeof v);
-  return __builtin_convertvector(v, VecD);
-}
+// Vectors of features whose sums and squares stay in registers.
+inline constexpr int kSummed = kVectorBytes >= 64 ? 8 : 4;
 
-// Of Count vectors of features: several, so that rows of one class do not wait for each other's sums.
-template <class T, int Count>
-ONELAYER_INLINE void add_to_classes(const ClassSumJob<T>& job, Index d) {
-  constexpr Index lanes = kLanes<double>;
+// Of Count vectors of features. Sums of a class's rows stay in registers, and so do all squares.
+template <class S, int Count>
+ONELAYER_INLINE void add_to_classes(const ClassSumJob& job, Index d) {
+  constexpr Index lanes = kLanes<double>, bytes = Count * lanes * static_cast<Index>(sizeof(S));
   VecD squares[Count];
 #pragma GCC unroll 8
   for (int i = 0; i < Count; ++i) squares[i] = load_unaligned<double>(job.squares + d + i * lanes);
-  for (Index n = 0; n < job.count; ++n) {
-    const VecD weight = splat<double>(job.weights[n]);
-    const T* const row = job.x + n * job.stride + d;
-    double* const sums = job.sums + job.labels[n] * job.sum_stride + d;
+  for (Index n = 0; n < job.count;) {
+    const Index label = job.labels[n];
+    double* const at = job.sums + label * job.sum_stride + d;
+    VecD sums[Count];
 #pragma GCC unroll 8
-    for (int i = 0; i < Count; ++i) {
-      const VecD x = load_wide<T>(row + i * lanes), part = x * weight;
-      store_unaligned<double>(sums + i * lanes, load_unaligned<double>(sums + i * lanes) + part);
-      squares[i] += part * x;
+    for (int i = 0; i < Count; ++i) sums[i] = load_unaligned<double>(at + i * lanes);
+    for (; n < job.count && job.labels[n] == label; ++n) {
+      const S* const row = reinterpret_cast<const S*>(job.rows[n]) + d;
+      const char* const next = job.next[n] + d * static_cast<Index>(sizeof(S));
+      for (Index byte = 0; byte < bytes; byte += kLineBytes) __builtin_prefetch(next + byte, 0, 2);
+      const VecD weight = splat<double>(job.weights[n]);
+#pragma GCC unroll 8
+      for (int i = 0; i < Count; ++i) {
+        const VecD x = load_stored<double, S>(row + i * lanes), part = x * weight;
+        sums[i] += part;
+        squares[i] = fma(part, x, squares[i]);
+      }
     }
+#pragma GCC unroll 8
+    for (int i = 0; i < Count; ++i) store_unaligned<double>(at + i * lanes, sums[i]);
   }
 #pragma GCC unroll 8
   for (int i = 0; i < Count; ++i) store_unaligned<double>(job.squares + d + i * lanes, squares[i]);
 }
 
-template <class T>
-void class_sums(const ClassSumJob<T>& job) {
-  constexpr Index lanes = kLanes<double>, several = 8 * lanes;
+template <class S>
+void class_sums_of(const ClassSumJob& job) {
+  constexpr Index lanes = kLanes<double>, several = kSummed * lanes;
   Index d = 0;
-  for (; d + several <= job.features; d += several) add_to_classes<T, 8>(job, d);
-  for (; d + lanes <= job.features; d += lanes) add_to_classes<T, 1>(job, d);
+  for (; d + several <= job.features; d += several) add_to_classes<S, kSummed>(job, d);
+  for (; d + lanes <= job.features; d += lanes) add_to_classes<S, 1>(job, d);
   for (; d < job.features; ++d)
     for (Index n = 0; n < job.count; ++n) {
-      const double x = static_cast<double>(job.x[n * job.stride + d]), part = x * job.weights[n];
+      const double x = convert<double>(reinterpret_cast<const S*>(job.rows[n])[d]), part = x * job.weights[n];
       job.sums[job.labels[n] * job.sum_stride + d] += part;
-      job.squares[d] += part * x;
+      job.squares[d] = __builtin_fma(part, x, job.squares[d]);
     }
+}
+
+inline void class_sums(const ClassSumJob& job) {
+  switch (job.type) {
+    case StoredType::uint8: return class_sums_of<std::uint8_t>(job);
+    case StoredType::float16: return class_sums_of<Half>(job);
+    case StoredType::float32: return class_sums_of<float>(job);
+    case StoredType::float64: return class_sums_of<double>(job);
+  }
 }
 
 // sums += factor x, rounded twice an element.
@@ -161,7 +175,7 @@ inline void byte_sums(const ByteSumJob& job) {
   for (; d + 16 <= job.features; d += 16) add_bytes<16, 1>(job, d);
   for (; d < job.features; ++d)
     for (Index n = 0; n < job.count; ++n) {
-      const std::uint32_t x = job.rows[n][d];
+      const std::uint32_t x = static_cast<std::uint8_t>(job.rows[n][d]);
       std::uint16_t& sum = job.sums[job.labels[n] * job.sum_stride + d];
       sum = static_cast<std::uint16_t>(sum + x);
       job.squares[d] += x * x;

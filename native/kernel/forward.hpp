@@ -162,9 +162,10 @@ ONELAYER_INLINE void convert_and_add_step(const WeightRows<T, Groups>& w,
                                           Vec<T> (&acc)[Groups * kScoreRows * kParts]) {
   if constexpr (kSharing > 1) {
     const GroupWeights<T, Groups> lower(w, d), upper(w, d + kSumLanes<T>);
+    const FeatureLoader<T, S, Scaled> load_row(scaling, d);
 #pragma GCC unroll 8
     for (int n = 0; n < kScoreRows; ++n) {
-      const Vec<T> row = load_feature<T, S, Scaled>(rows.source[n] + d, scaling, d);
+      const Vec<T> row = load_row(rows.source[n] + d);
       store<T>(x + n * kPanel<T>, row);
       lower.template add_products<kScoreRows>(lower_halves(row, row, AllLanes<T>{}), n, 0, acc);
       upper.template add_products<kScoreRows>(upper_halves(row, row, AllLanes<T>{}), n, 0, acc);
@@ -174,9 +175,10 @@ ONELAYER_INLINE void convert_and_add_step(const WeightRows<T, Groups>& w,
 #pragma GCC unroll 2
   for (int part = 0; part < kParts; ++part, d += kLanes<T>, x += kLanes<T>) {
     const GroupWeights<T, Groups> weights(w, d);
+    const FeatureLoader<T, S, Scaled> load_row(scaling, d);
 #pragma GCC unroll 8
     for (int n = 0; n < kScoreRows; ++n) {
-      const Vec<T> row = load_feature<T, S, Scaled>(rows.source[n] + d, scaling, d);
+      const Vec<T> row = load_row(rows.source[n] + d);
       store<T>(x + n * kPanel<T>, row);
       weights.template add_products<kScoreRows>(row, n, part, acc);
     }
@@ -249,8 +251,9 @@ template <class T, class S, int Columns, bool Scaled>
 ONELAYER_INLINE void convert_and_add_pairs(const ScoreTile<T> tile, const ConvertedRows<T, S, 2 * kPairs> rows,
                                            const Scaling<T> scaling, Index end, Vec<T> (&acc)[Columns * kPairs]) {
   for_each_step<T>(tile.x, tile.panel_stride, end, [&](Index d, T* x) __attribute__((always_inline)) {
+    const FeatureLoader<T, S, Scaled> load_row(scaling, d);
     add_pairs<T, Columns>(tile, d, acc, [&](int n) __attribute__((always_inline)) {
-      const Vec<T> row = load_feature<T, S, Scaled>(rows.source[n] + d, scaling, d);
+      const Vec<T> row = load_row(rows.source[n] + d);
       store<T>(x + n * kPanel<T>, row);
       return row;
     });

@@ -209,22 +209,23 @@ struct ResidualSumJob {
   double* totals = nullptr;
 };
 
-// What a slice of rows adds to the sums of their classes and to the squares of its features.
-template <class T>
+// What some features of rows add to the sums of their classes and to the squares of the features.
 struct ClassSumJob {
-  const T* x = nullptr;
-  Index stride = 0, features = 0, count = 0;
+  const char* const* rows = nullptr;  // of these features; those of a class one after another
+  const char* const* next = nullptr;  // as many rows that are read after these
+  StoredType type = StoredType::float32;
+  Index features = 0, count = 0;
   const Index* labels = nullptr;  // of these rows, and their weights
   const double* weights = nullptr;
-  double* sums = nullptr;  // from the slice's first feature on
+  double* sums = nullptr;  // [class][feature]
   Index sum_stride = 0;
   double* squares = nullptr;
 };
 
 // The same of bytes that weigh 1, in integers: exact for up to 257 rows of a class or of a job, and 65536 rows.
 struct ByteSumJob {
-  const std::uint8_t* const* rows = nullptr;  // of these features; those of a class one after another
-  const std::uint8_t* const* next = nullptr;  // as many rows that are read after these
+  const char* const* rows = nullptr;
+  const char* const* next = nullptr;
   Index features = 0, count = 0;
   const Index* labels = nullptr;
   std::uint16_t* sums = nullptr;  // [class][feature]
@@ -423,7 +424,7 @@ struct Kernels {
   void (*backward)(const BackwardJob<T>&);
   void (*step_groups)(const GroupJob<T>&);
   void (*residual_sums)(const ResidualSumJob<T>&);
-  void (*class_sums)(const ClassSumJob<T>&);
+  void (*class_sums)(const ClassSumJob&);
   void (*row_sums)(const RowSumJob&);
   void (*add_scaled)(double* sums, const double* x, double factor, Index count);
   void (*byte_sums)(const ByteSumJob&);

@@ -15,13 +15,13 @@ namespace onelayer::ONELAYER_KERNELS {
 
 extern const Kernels<float> float_kernels = {kLanes<float>, kSharing, kBlockColumns, score<float>, residual<float>,
                                              evaluate<float>, backward<float>, step_groups<float>,
-                                             residual_sums<float>, class_sums<float>, row_sums, add_scaled, byte_sums,
+                                             residual_sums<float>, class_sums, row_sums, add_scaled, byte_sums,
                                              sparse_scores<float>, sparse_add<float>, sparse_step<float>, newton,
                                              row_words, block_products<float>, block_combination<float>,
                                              sparse_products<float>, sparse_block, dual_sweep<float>};
 extern const Kernels<double> double_kernels = {kLanes<double>, kSharing, kBlockColumns, score<double>, residual<double>,
                                                evaluate<double>, backward<double>, step_groups<double>,
-                                               residual_sums<double>, class_sums<double>, row_sums, add_scaled, byte_sums,
+                                               residual_sums<double>, class_sums, row_sums, add_scaled, byte_sums,
                                                sparse_scores<double>, sparse_add<double>, sparse_step<double>, newton,
                                                row_words, block_products<double>, block_combination<double>,
                                                sparse_products<double>, sparse_block, dual_sweep<double>};

@@ -75,21 +75,34 @@ template <> ONELAYER_INLINE VecF load_stored<float, std::uint8_t>(const std::uin
 template <> ONELAYER_INLINE VecF load_stored<float, Half>(const Half* p) {
   return (VecF)_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
 }
+template <> ONELAYER_INLINE VecD load_stored<double, float>(const float* p) {
+  return (VecD)_mm256_cvtps_pd(_mm_loadu_ps(p));
+}
+template <> ONELAYER_INLINE VecD load_stored<double, Half>(const Half* p) {
+  return (VecD)_mm256_cvtps_pd(_mm_cvtph_ps(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+}
 template <> ONELAYER_INLINE VecF load_stored<float, double>(const double* p) {
   return (VecF)_mm256_set_m128(_mm256_cvtpd_ps(_mm256_loadu_pd(p + 4)), _mm256_cvtpd_ps(_mm256_loadu_pd(p)));
 }
 #endif
 
-// One vector of features, scaled, from feature `d` of the slice on.
+// Loads one vector of features, scaled, of any row from feature `d` of the slice on. What scales them is read once for
+// several rows: a compiler must assume that storing one's features changes it.
 template <class T, class S, bool Scaled>
-ONELAYER_INLINE Vec<T> load_feature(const S* source, const Scaling<T>& scaling, Index d) {
-  const Vec<T> x = load_stored<T, S>(source);
-  if constexpr (Scaled) return fma(x, load<T>(scaling.scale + d), load<T>(scaling.offset + d));
-  return x;
-}
+struct FeatureLoader {
+  Vec<T> scale, offset;
+  ONELAYER_INLINE FeatureLoader(const Scaling<T>& scaling, Index d)
+      : scale(load<T>(scaling.scale + d)), offset(load<T>(scaling.offset + d)) {}
+  ONELAYER_INLINE Vec<T> operator()(const S* source) const { return fma(load_stored<T, S>(source), scale, offset); }
+};
+template <class T, class S>
+struct FeatureLoader<T, S, false> {
+  ONELAYER_INLINE FeatureLoader(const Scaling<T>&, Index) {}
+  ONELAYER_INLINE Vec<T> operator()(const S* source) const { return load_stored<T, S>(source); }
+};
 template <class T, class S>
 ONELAYER_INLINE Vec<T> load_feature(const S* source, const Scaling<T>& scaling, Index d) {
-  return scaling.scale ? load_feature<T, S, true>(source, scaling, d) : load_feature<T, S, false>(source, scaling, d);
+  return scaling.scale ? FeatureLoader<T, S, true>(scaling, d)(source) : load_stored<T, S>(source);
 }
 
 // Features from `d` on, which lie in one panel.

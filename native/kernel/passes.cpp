@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <memory>
 #include <vector>
 
 #include "batch_loop.hpp"
@@ -17,9 +18,10 @@ namespace onelayer {
 namespace {
 
 constexpr Index kSumRows = 192;       // rows of a tile that is added up in the arithmetic type
-constexpr Index kClassRows = 16;      // rows that are added to their classes at a time: in the first-level cache
-constexpr Index kPartBytes = 512, kMostBytes = 257;  // of a row at a time; bytes whose sum 16 bits hold
-constexpr Index kByteRows = 64;       // rows of bytes at a time: several of a class, and more fall out of the cache
+// Rows that are sorted by class before they are added, those that are added at a time, which caches hold beside the next
+// ones, and features that a thread owns, at least.
+constexpr Index kClassWindow = 4096, kClassRows = 64, kClassPart = 64;
+constexpr Index kMostBytes = 257, kMostSquares = 65536;  // whose sum 16 bits hold, and that of squares 32 bits
 constexpr Index kEvaluateRows = 160;  // rows of a tile that is evaluated
 constexpr Index kScoreBytes = 16 << 20;  // of a thread's scores: fewer rows are scored at a time where they take more
 constexpr Index kMaxChunks = 64;
@@ -426,125 +428,136 @@ bool weighted_sums(const Kernels<T>& kernels, const WeightedSumsRequest<T>& requ
   return WeightedSums<T>(kernels, request).run();
 }
 
+// Rows of a window as class sums take them, from one byte on: those of a class one after another, each class's in order.
+// Behind them are rows of the next window, so that a job's next rows are always there to be fetched.
+class ClassRows {
+ public:
+  ClassRows(const Rows& stored, const Shape& shape, Index first_byte)
+      : stored_(stored), N_(shape.N), first_byte_(first_byte), heads_(static_cast<std::size_t>(shape.K), -1) {}
+
+  void take(Index first) {
+    const Index count = min(kClassWindow, N_ - first);
+    found_.clear();
+    for (Index n = count - 1; n >= 0; --n) {
+      const Index k = stored_.label(first + n);
+      Index& head = heads_[static_cast<std::size_t>(k)];
+      if (head < 0) found_.push_back(k);
+      following_[n] = head, head = n;
+    }
+    Index place = 0;
+    for (const Index k : found_)
+      for (Index& n = heads_[static_cast<std::size_t>(k)]; n >= 0; n = following_[n], ++place) {
+        rows[place] = at(first + n);
+        labels[place] = k;
+        weights[place] = stored_.weight(first + n);
+      }
+    for (Index n = count; n < count + kClassRows; ++n) rows[n] = at(min(first + n, N_ - 1));
+  }
+
+  const char* rows[kClassWindow + kClassRows];
+  Index labels[kClassWindow];
+  double weights[kClassWindow];
+
+ private:
+  const char* at(Index n) const { return stored_.x.at(n) + first_byte_; }
+
+  const Rows& stored_;
+  Index N_, first_byte_;
+  std::vector<Index> heads_, found_;  // a list of rows for each class
+  Index following_[kClassWindow];
+};
+
+// Calls add(window, its first row, how many of its rows) for rows that a second-level cache holds twice, until `stop`.
+template <class Request, class Add>
+void for_class_rows(const Request& request, int thread, ClassRows& window, std::atomic<bool>& stop, const Add& add) {
+  PollTimer poll_timer;
+  for (Index first = 0; first < request.shape.N; first += kClassWindow) {
+    if (thread == 0 && request.should_stop && poll_timer.due() && request.should_stop()) stop = true;
+    if (stop) return;
+    window.take(first);
+    const Index count = min(kClassWindow, request.shape.N - first);
+    for (Index n = 0; n < count; n += kClassRows) add(n, min(kClassRows, count - n));
+  }
+}
+
 // Bytes that weigh 1 are added as integers, which float64 holds exactly: to the same bits.
 template <class T>
 bool byte_class_sums(const Kernels<T>& kernels, const ClassSumsRequest& request) {
-  const Rows& stored = request.rows;
-  const Index N = request.shape.N, D = request.shape.D, K = request.shape.K;
-  const Index parts = ceil_div(D, kPartBytes), threads = max(1, min(request.threads, parts));
+  const Index D = request.shape.D, K = request.shape.K;
+  const Index parts = ceil_div(D, kClassPart), threads = max(1, min(request.threads, parts));
   struct Worker {
     Index begin, width;
     Buffer<std::uint16_t> sums;
     Buffer<std::uint32_t> squares;
     std::vector<Index> counts;
+    std::unique_ptr<ClassRows> window;
   };
   std::vector<Worker> workers;
   for (Index thread = 0; thread < threads; ++thread) {
-    const Index begin = part_begin(parts, threads, thread) * kPartBytes;
-    const Index width = min(part_begin(parts, threads, thread + 1) * kPartBytes, D) - begin;
+    const Index begin = part_begin(parts, threads, thread) * kClassPart;
+    const Index width = min(part_begin(parts, threads, thread + 1) * kClassPart, D) - begin;
     workers.push_back({begin, width, Buffer<std::uint16_t>(K * width), Buffer<std::uint32_t>(width),
-                       std::vector<Index>(static_cast<std::size_t>(K))});
+                       std::vector<Index>(static_cast<std::size_t>(K)),
+                       std::make_unique<ClassRows>(request.rows, request.shape, begin)});
   }
   std::atomic<bool> stop{false};
-  PollTimer poll_timer;
   run_threads(static_cast<int>(threads), [&](int thread) {
     Worker& worker = workers[static_cast<std::size_t>(thread)];
     const Index begin = worker.begin, width = worker.width;
     std::uint16_t* const sums = worker.sums.data();
     std::uint32_t* const squares = worker.squares.data();
-    std::vector<Index>& counts = worker.counts;
+    ClassRows& window = *worker.window;
     const auto flush = [&](Index k) {
       for (Index d = 0; d < width; ++d) request.sums[k * D + begin + d] += static_cast<double>(sums[k * width + d]);
       std::fill_n(sums + k * width, width, std::uint16_t{0});
-      counts[static_cast<std::size_t>(k)] = 0;
+      worker.counts[static_cast<std::size_t>(k)] = 0;
     };
     const auto flush_squares = [&] {
       for (Index d = 0; d < width; ++d) request.squares[begin + d] += static_cast<double>(squares[d]);
       std::fill_n(squares, width, std::uint32_t{0});
     };
-    const std::uint8_t *rows[kByteRows], *nexts[kByteRows];
-    Index labels[kByteRows], following[kByteRows];
-    std::vector<Index> heads(static_cast<std::size_t>(K), -1), found;  // a list of rows for each class
-    for (Index first = 0; first < N; first += kByteRows) {
-      if (thread == 0 && request.should_stop && poll_timer.due() && request.should_stop()) stop = true;
-      if (stop) return;
-      const Index count = min(kByteRows, N - first);
-      found.clear();
-      for (Index n = 0; n < count; ++n) {
-        const Index k = stored.label(first + n);
-        Index& head = heads[static_cast<std::size_t>(k)];
-        if (head < 0) found.push_back(k);
-        following[n] = head, head = n;
+    Index added = 0;
+    for_class_rows(request, thread, window, stop, [&](Index first, Index count) {
+      for (Index n = first, last; n < first + count; n = last) {
+        const Index k = window.labels[n];
+        for (last = n; last < first + count && window.labels[last] == k;) ++last;
+        Index& of_class = worker.counts[static_cast<std::size_t>(k)];
+        if (of_class + last - n > kMostBytes) flush(k);
+        of_class += last - n;
       }
-      Index place = 0;
-      for (const Index k : found) {
-        const Index before = place;
-        for (Index& n = heads[static_cast<std::size_t>(k)]; n >= 0; n = following[n], ++place) {
-          rows[place] = reinterpret_cast<const std::uint8_t*>(stored.x.at(first + n)) + begin;
-          labels[place] = k;
-        }
-        Index& added = counts[static_cast<std::size_t>(k)];
-        if (added + place - before > kMostBytes) flush(k);
-        added += place - before;
-      }
-      // Runs of one part are too short for the CPU's prefetchers.
-      for (Index n = 0; n < count; ++n)
-        nexts[n] = reinterpret_cast<const std::uint8_t*>(stored.x.at(min(first + kByteRows + n, N - 1))) + begin;
-      for (Index d = 0; d < width; d += kPartBytes) {
-        kernels.byte_sums({rows, nexts, min(kPartBytes, width - d), count, labels, sums + d, width, squares + d});
-        for (Index n = 0; n < count; ++n) rows[n] += kPartBytes, nexts[n] += kPartBytes;
-      }
-      if ((first / kByteRows + 1) % (65536 / kByteRows) == 0) flush_squares();
-    }
+      if ((added += count) > kMostSquares) flush_squares(), added = count;
+      kernels.byte_sums({window.rows + first, window.rows + first + kClassRows, width, count, window.labels + first,
+                         sums, width, squares});
+    });
     for (Index k = 0; k < K; ++k) flush(k);
     flush_squares();
   });
   return !stop;
 }
 
-// Threads own feature slices, so no sum is shared and the result does not depend on their number.
+// Threads own features, so no sum is shared and the result does not depend on their number. Squares are added in the
+// order of a window's classes.
 template <class T>
 bool class_sums(const Kernels<T>& kernels, const ClassSumsRequest& request) {
-  if (request.rows.x.sparse()) return sparse_class_sums(request);
-  if (request.rows.x.type == StoredType::uint8 && !request.rows.weights) return byte_class_sums(kernels, request);
-  const Shape& shape = request.shape;
-  const Slices slices(shape.D, sizeof(T));
-  const std::vector<double> ones(static_cast<std::size_t>(shape.D), 1), zeros(static_cast<std::size_t>(shape.D));
-  Rows stored = request.rows;
-  stored.scale = ones.data();
-  stored.offset = zeros.data();
-  const SlicedRows<T> rows(stored, slices, request.caches);
-  const Index bytes = stored_bytes(stored.x.type);
-  const int threads = static_cast<int>(max(1, min(request.threads, slices.count)));
-  std::vector<Buffer<T>> tiles;
-  for (int thread = 0; thread < threads; ++thread) tiles.emplace_back(kClassRows * slices.stride, Uninitialized{});
+  const Rows& stored = request.rows;
+  if (stored.x.sparse()) return sparse_class_sums(request);
+  if (stored.x.type == StoredType::uint8 && !stored.weights) return byte_class_sums(kernels, request);
+  const Index D = request.shape.D, bytes = stored_bytes(stored.x.type);
+  const Index parts = ceil_div(D, kClassPart), threads = max(1, min(request.threads, parts));
+  std::vector<std::unique_ptr<ClassRows>> windows;
+  for (Index thread = 0; thread < threads; ++thread)
+    windows.push_back(std::make_unique<ClassRows>(stored, request.shape,
+                                                  part_begin(parts, threads, thread) * kClassPart * bytes));
   std::atomic<bool> stop{false};
-  PollTimer poll_timer;
-  run_threads(threads, [&](int thread) {
-    T* x = tiles[static_cast<std::size_t>(thread)].data();
-    Index labels[kClassRows];
-    double weights[kClassRows];
-    for (Index first = 0; first < shape.N; first += kClassRows) {
-      if (thread == 0 && request.should_stop && poll_timer.due() && request.should_stop()) stop = true;
-      if (stop) return;
-      const Index count = min(kClassRows, shape.N - first);
-      for (Index n = 0; n < count; ++n) {
-        labels[n] = stored.label(first + n);
-        weights[n] = stored.weight(first + n);
-      }
-      for (Index s = part_begin(slices.count, threads, thread); s < part_begin(slices.count, threads, thread + 1); ++s) {
-        ScoreJob<T> job = rows.load_job(s, first, count, x, kClassRows);
-        job.row_stride = slices.stride;  // row by row: a class takes many features of a row at a time
-        job.panel_stride = kPanel<T>;
-        kernels.score(job);
-        // Runs of one slice are too short for the CPU's prefetchers.
-        for (Index n = first + count; n < min(first + 2 * kClassRows, shape.N); ++n)
-          for (Index byte = 0; byte < slices.features(s) * bytes; byte += kLineBytes)
-            __builtin_prefetch(stored.x.at(n) + slices.begin(s) * bytes + byte, 0, 2);
-        kernels.class_sums({x, slices.stride, slices.features(s), count, labels, weights,
-                            request.sums + slices.begin(s), shape.D, request.squares + slices.begin(s)});
-      }
-    }
+  run_threads(static_cast<int>(threads), [&](int thread) {
+    const ClassRows& window = *windows[static_cast<std::size_t>(thread)];
+    const Index begin = part_begin(parts, threads, thread) * kClassPart;
+    const Index end = min(part_begin(parts, threads, thread + 1) * kClassPart, D);
+    for_class_rows(request, thread, *windows[static_cast<std::size_t>(thread)], stop, [&](Index first, Index count) {
+      kernels.class_sums({window.rows + first, window.rows + first + kClassRows, stored.x.type, end - begin, count,
+                          window.labels + first, window.weights + first, request.sums + begin, D,
+                          request.squares + begin});
+    });
   });
   return !stop;
 }

@@ -409,6 +409,24 @@ def test_sums_of_bytes_are_exact_however_many_rows_a_class_has() -> None:
         np.testing.assert_array_equal(sums.squares, np.tile((pair**2).sum(axis=0), 265))
 
 
+@pytest.mark.parametrize("stored", ["float16", "float32", "float64", "uint8"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_sums_of_more_rows_than_are_sorted_at_a_time_are_exact(stored: str, weighted: bool) -> None:
+    rng = np.random.default_rng(0)
+    X, y = rng.integers(0, 100, (9000, 203)).astype(stored), rng.integers(0, 3, 9000)
+    y[y == 1] = rng.integers(3, 200, int((y == 1).sum()))  # two large classes and many small ones
+    w = rng.integers(0, 4, 9000).astype(float) if weighted else None
+    index = rng.permutation(9000)[:8500]
+    rows = Rows(X, y, np.full(203, 0.1), np.ones(203), index=index, weights=w)
+    F, of_rows = X[index].astype(float), np.ones(8500) if w is None else w[index]
+    expected = np.zeros((200, 203))
+    np.add.at(expected, y[index], F * of_rows[:, None])
+    for threads in (1, 2, 3):
+        sums = make_engine(threads=threads).class_sums(rows, 200)
+        np.testing.assert_array_equal(sums.classes, expected)
+        np.testing.assert_array_equal(sums.squares, of_rows @ F**2)
+
+
 @engines
 @pytest.mark.filterwarnings("ignore:X .int64. is copied once")
 @pytest.mark.parametrize(

@@ -28,13 +28,10 @@ _TABLE = {
     ],
     "kernel/load_rows.hpp": [
         ("tile += tile_index<T>(d, job.panel_stride) - d;", ""),
+        ("offset(load<T>(scaling.offset + d))", "offset(load<T>(scaling.offset))"),
         (
-            "load<T>(scaling.scale + d), load<T>(scaling.offset + d)",
-            "load<T>(scaling.scale + d), load<T>(scaling.offset)",
-        ),
-        (
-            "fma(x, load<T>(scaling.scale + d), load<T>(scaling.offset + d))",
-            "x * load<T>(scaling.scale + d) + load<T>(scaling.offset + d)",
+            "fma(load_stored<T, S>(source), scale, offset)",
+            "load_stored<T, S>(source) * scale + offset",
         ),
         ("i < job.features; ++i) tail", "i + 1 < job.features; ++i) tail"),
         ("kFlipLanes<S> - 1 - I", "I"),
@@ -192,6 +189,9 @@ _TABLE = {
             "if (run > 0) std::copy_n(request.weights.b + run * K",
         ),
         ("method.loss_kind(r)", "method.loss_kind(0)"),
+        ("window.weights + first", "window.weights"),
+        ("if (of_class + last - n > kMostBytes) flush(k);", ""),
+        ("if ((added += count) > kMostSquares) flush_squares(), added = count;", ""),
         ("job.accumulate = slice > 0", "job.accumulate = false"),
         ("job.bias = slice == 0 ? request_.weights.b : nullptr", "job.bias = nullptr"),
         ("sums_[static_cast<std::size_t>(chunk * shape_.R + r)]", "sums_[size_t(r)]"),

@@ -279,10 +279,11 @@ def fitted_rows(model: Model, data: Dataset | Splits, log: Log | None) -> tuple[
     """
     if isinstance(data, Splits) and model.settings.get("refit"):
         data = data.train_and_validation
-    met, _ = meet(model, training_rows(data), log)
+    met, y = meet(model, training_rows(data), log)
     class_weight = known_class_weight(model.settings.get("class_weight"), met.class_names)
     rows = without_weightless(met, class_weight)
-    rows, y = meet(model, rows, quiet)
+    if rows is not met:
+        rows, y = meet(model, rows, quiet)
     if (y < 0).any():
         other = rows.class_names[rows.y[np.argmin(y)]]
         raise DataError(

@@ -31,7 +31,7 @@ is all of the bound: a pass proves it, with g taken for 0, and there is no bias 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
@@ -95,8 +95,8 @@ SOLVED, MAX_INNER, FARTHEST, FLAT, FLATTER = 0.01, 40, 10.0, 1e-3, 0.1
 MAX_SHIFTS, MIN_LENGTH, NEAR, SMALL_SHIFT = 8, 0.01, 0.05, 0.02
 
 # Figures of rows that are asked for at a time, to choose those of a sample; and entries of their
-# probabilities that stay in the cache.
-FIGURES, BLOCK_ENTRIES = 1 << 22, 1 << 18
+# probabilities, and of weights, that stay in the cache.
+FIGURES, BLOCK_ENTRIES, CACHED_ENTRIES = 1 << 22, 1 << 18, 1 << 14
 
 # The bias of a class without rows, under the others' mean, in place of −∞.
 ABSENT_BELOW = 50.0
@@ -336,9 +336,10 @@ class RowSums(NamedTuple):
         else:
             sums, squares = engine.class_sums(rows, classes)
             stored, centred = sums.sum(axis=0) / mass, sums
-            centred /= mass
-            centred -= frequencies[:, None] * stored
-            centred *= rows.scale
+            for some in _class_blocks(sums):
+                centred[some] /= mass
+                centred[some] -= frequencies[some, None] * stored
+                centred[some] *= rows.scale
             # What float64 may have rounded off is added again.
             with np.errstate(over="ignore", invalid="ignore"):  # then no float32 pass is trusted
                 squares = squares / mass * (1.0 + 3e-16 * rows.count)
@@ -369,7 +370,18 @@ class RowSums(NamedTuple):
     @property
     def farthest(self) -> float:
         """The largest distance of a class's mean row from x̄."""
-        return float((np.linalg.norm(self.centred, axis=1) / self.frequencies).max())
+        return float((_lengths(self.centred) / self.frequencies).max())
+
+
+def _lengths(A: Float64) -> Float64:
+    """The length of each row of a matrix (K, D)."""
+    return np.asarray(np.sqrt(np.einsum("kd,kd->k", A, A)))
+
+
+def _class_blocks(A: Float64) -> Iterator[slice]:
+    """Classes of A (K, D) a few at a time: what is made of them stays in the cache."""
+    most = max(1, CACHED_ENTRIES // A.shape[1])
+    return (slice(i, i + most) for i in range(0, len(A), most))
 
 
 _known_sums: WeakKeyDictionary[Rows, RowSums] = WeakKeyDictionary()
@@ -408,7 +420,7 @@ class Rounding(NamedTuple):
 
     def errors(self, found: Pass, W: Float64, b: Float64, frequencies: Float64) -> Errors:
         """The errors of what a pass found at (W, b)."""
-        longest = float(np.linalg.norm(W, axis=1).max())
+        longest = float(_lengths(W).max())
         score = UNIT * (self.score + 7) * longest * (self.size + self.far)
         score += UNIT * (self.score + 2) * float(np.abs(b).max())
         loss = 2.0 * score + UNIT * (found.loss + math.log(len(b)) + 9.0)
@@ -475,17 +487,20 @@ def bound_of(
     kept = 1.0 - t - spare
     # A row of class k gives the fraction moved[k] of its mass to others, in parts `taken`.
     moved, taken = kept * over / frequencies, under / max(float(under.sum()), TINY)
-    given = moved[:, None] * centred
-    along, G = given.sum(axis=0), g[:, None] * -mean
-    G += found.G
-    G *= kept
-    G -= given
-    G += taken[:, None] * along
-    G += penalty.gradient(W)
-    slope = norm(G)
+    along, given, squares = np.einsum("k,kd->d", moved, centred), np.zeros_like(moved), 0.0
+    for some in _class_blocks(W):
+        G = g[some, None] * -mean
+        G += found.G[some]
+        G *= kept
+        G -= moved[some, None] * centred[some]
+        G += taken[some, None] * along
+        G += penalty.gradient(W[some])
+        squares += inner(G, G)
+        given[some] = np.einsum("kd,kd->k", centred[some], W[some])
+    slope = math.sqrt(squares)
     # The mean of KL(r ‖ p) = Σ r log r + loss + (y − r)ᵀ s, times t; s by centred rows.
     bias, mass = b + np.einsum("kd,d->k", W, mean), moved * frequencies
-    mixing = t * found.loss + inner(given, W) + inner(mass, bias)
+    mixing = t * found.loss + inner(moved, given) + inner(mass, bias)
     mixing -= inner(taken, np.einsum("kd,d->k", W, along) + mass.sum() * bias)
     part = moved / max(t, TINY)
     mixing += t * inner(frequencies, _xlogx(part) + _xlogx(np.maximum(1.0 - part, 0.0)))
@@ -506,8 +521,7 @@ def bound_of(
 def _margin(W: Float64, bias: Float64, sums: RowSums) -> float:
     """How far apart the mean scores of a class's rows lie, at most."""
     if len(W) * W.size > MARGIN_PRODUCTS:
-        longest = float(np.linalg.norm(W, axis=1).max())
-        return float(np.ptp(bias)) + 2.0 * longest * sums.farthest
+        return float(np.ptp(bias)) + 2.0 * float(_lengths(W).max()) * sums.farthest
     with one_blas_thread():
         scores = W @ (sums.centred / sums.frequencies[:, None]).T
     return float(np.ptp(scores + bias[:, None], axis=0).max())
