@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -254,18 +255,30 @@ def test_leading_directions_divide_as_an_inverse_of_features_that_vary_in_few_of
 
 
 @pytest.mark.parametrize("l2", [1.0, 1e-3, 0.0])
-def test_eigenvectors_that_many_penalties_share_divide_as_an_inverse_of_each(l2: float) -> None:
+def test_factors_and_eigenvectors_that_penalties_share_divide_as_an_inverse(l2: float) -> None:
     rng = np.random.default_rng(0)
     X = rng.normal(size=(100, 20)) * np.geomspace(1e3, 1e-3, 20)
     X[:, 7] = 2.5  # does not vary
     rows = Rows(X, rng.integers(0, 3, 100), np.ones(20), np.zeros(20))
-    one, many = (fit_preconditioner(make_engine(), rows, 3, count) for count in (1, 3))
-    assert one.directions is None
+    few, many = (fit_preconditioner(make_engine(), rows, 3, count) for count in (1, 3))
+    assert few.divides_few
     assert many.directions is not None
     gradient = rng.normal(size=(3, 21)) * np.append(X.std(axis=0), 1.0)
-    expected, found = (of.divide(gradient, Penalty(l2)) for of in (one, many))
+    expected = replace(few, divides_few=False, _made={}).divide(gradient, Penalty(l2))
     unit = np.abs(expected).max(axis=0) + (gradient == 0.0).all(axis=0)
-    np.testing.assert_allclose(found / unit, expected / unit, atol=2e-3)
+    for of, atol in ((few, 2e-6), (many, 2e-3)):
+        found = of.divide(gradient, Penalty(l2))
+        np.testing.assert_allclose(found / unit, expected / unit, atol=atol)
+
+
+def test_a_matrix_without_a_root_is_inverted_as_it_is() -> None:
+    covariance = np.array([[1.0, 1.1], [1.1, 1.0]])
+    rows = Rows(np.eye(2), np.arange(2), np.ones(2), np.zeros(2))
+    few = replace(fit_preconditioner(make_engine(), rows, 2, 1), covariance=covariance)
+    gradient = np.array([[1.0, 2.0, 3.0]])
+    found = replace(few, divides_few=True, curvature=1.0).divide(gradient, Penalty(1e-3))
+    M = covariance + 2e-3 * np.eye(2)
+    np.testing.assert_allclose(found[0, :2], np.linalg.solve(M, gradient[0, :2]), rtol=1e-3)
 
 
 def test_a_penalty_whose_inverse_float32_lacks_gives_no_warning_of_numpy() -> None:

@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -45,6 +46,7 @@ from onelayer.solver.certificate import RowSums
 from onelayer.solver.linalg import (
     FEW_ENTRIES,
     eigen_of_gram,
+    factor_of_inverse,
     inner,
     inner_product,
     inverse_of_gram,
@@ -323,6 +325,7 @@ class Preconditioner:
     curvature: float  # c, in (0, ½]
     covariance: Float64 | None = None  # Σ itself, (D, D), of few features
     varies: NDArray[np.bool_] | None = None  # which features do, (D,); None: all
+    divides_few: bool = False  # rows, for which factors are enough
     _made: dict[float, Any] = field(default_factory=dict)  # what divides, of the last λ
 
     def centre(self, rows: Rows) -> Rows:
@@ -345,7 +348,9 @@ class Preconditioner:
         G, divided = gradient[:, :-1].astype(np.float32), np.empty(gradient.shape, np.float32)
         divided[:, -1] = gradient[:, -1] / self.curvature
         if self.directions is None:
-            divided[:, :-1] = outer_product(self.engine, G, made)
+            for factor in made:
+                G = outer_product(self.engine, G, factor)
+            divided[:, :-1] = G
             return divided
         inside, outside = made
         along = outer_product(self.engine, self.directions, G)
@@ -356,13 +361,17 @@ class Preconditioner:
         return divided
 
     def _inverse(self, bend: float) -> Any:
-        """What divides where the penalty's curvature is this: a matrix, or values of directions."""
+        """What divides where the penalty's curvature is this: factors, or values of directions."""
         c = self.curvature
         if self.covariance is not None:
             M = c * self.covariance
             M.reshape(-1)[:: len(M) + 1] += bend
             with one_blas_thread():
-                return inverse_of_gram(M).astype(np.float32)
+                if self.divides_few:
+                    with suppress(np.linalg.LinAlgError):  # where rounding is above the ridge
+                        factor = factor_of_inverse(M).astype(np.float32)
+                        return factor, np.ascontiguousarray(factor.T)
+                return (inverse_of_gram(M).astype(np.float32),)
         M = c * self.variances + bend
         if self.directions is not None and len(M) == len(self.mean):  # has a ridge of its own
             return (1.0 / np.where(M > 0.0, M, 1.0)).astype(np.float32)[:, None], 0.0
@@ -427,7 +436,8 @@ def fit_preconditioner(
                 values, vectors = eigen_of_gram(covariance)
             directions = np.ascontiguousarray(vectors.T)
             return Preconditioner(engine, sample.mean, directions, values, 0.0, c, varies=varies)
-        return Preconditioner(engine, sample.mean, None, variances, 0.0, c, covariance, varies)
+        few = classes < features
+        return Preconditioner(engine, sample.mean, None, variances, 0.0, c, covariance, varies, few)
     affordable = max(1, DIRECTION_BYTES // (4 * features))
     most = min(rank or RANK, max(1, sample.count // 2), affordable)
     directions, variances = _leading_directions(sample, features, most, rng)

@@ -105,12 +105,29 @@ def inverse_of_gram(A: Float64) -> Float64:
         array([[1. , 0. ],
                [0. , 0.5]])
     """
+    scaled, unit = _unit_gram(A)
+    return np.asarray(np.linalg.inv(scaled) * (unit[..., :, None] * unit[..., None, :]))
+
+
+def factor_of_inverse(A: Float64) -> Float64:
+    """R with A⁻¹ = Rᵀ R, of one Gram matrix as `inverse_of_gram` takes it, in half of the time.
+
+    Example:
+        >>> factor_of_inverse(np.diag([1.0, 4.0])).round(4)
+        array([[1. , 0. ],
+               [0. , 0.5]])
+    """
+    scaled, unit = _unit_gram(A)
+    return inverse_of_lower(np.linalg.cholesky(scaled)) * unit
+
+
+def _unit_gram(A: Float64) -> tuple[Float64, Float64]:
+    """Gram matrices with unit diagonals and a ridge, and what features were multiplied by."""
     n, diagonal = A.shape[-1], A.diagonal(axis1=-2, axis2=-1)
     unit = 1.0 / np.sqrt(np.where(diagonal > 0.0, diagonal, 1.0))
-    scales = unit[..., :, None] * unit[..., None, :]
-    scaled = A * scales
+    scaled = A * (unit[..., :, None] * unit[..., None, :])
     scaled.reshape(-1, n * n)[:, :: n + 1] = 1.0 + RIDGE * math.sqrt(n)
-    return np.asarray(np.linalg.inv(scaled) * scales)
+    return scaled, unit
 
 
 def inverse_of_lower(L: Floats) -> Float64:
