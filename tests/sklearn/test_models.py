@@ -12,9 +12,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import clone
+from sklearn.datasets import load_breast_cancer
 from sklearn.exceptions import InconsistentVersionWarning, NotFittedError
 
-from onelayer import Model, SoftmaxClassifier, SoftmaxClassifierCV, certify, load, solve, split
+from onelayer import (
+    Dataset,
+    Model,
+    SettingsError,
+    SoftmaxClassifier,
+    SoftmaxClassifierCV,
+    certify,
+    compare,
+    load,
+    solve,
+    split,
+)
+from onelayer.sklearn import LogisticRegression, LogisticRegressionCV
 
 CLASSES: dict[str, Any] = {
     "text": np.array(["cat", "dog", "eel"]),
@@ -82,6 +96,106 @@ def test_a_solved_model_is_fitted_again_to_itself(scaling: str) -> None:
     before = made.coef_.copy()
     again = made.set_params(tol=1e-9).fit(data.train.X, data.train.y)
     np.testing.assert_allclose(before, again.coef_, atol=1e-4 * np.abs(before).max())
+
+
+ESTIMATORS: dict[str, Any] = {
+    "scaled": SoftmaxClassifier(0.01, scaling="standardize"),
+    "in units": SoftmaxClassifier(0.01, scaling="auto"),
+    "by path": SoftmaxClassifierCV([0.1, 0.01], cv=2, scaling="standardize"),
+    "by factors": SoftmaxClassifier(
+        0.01, scaling="standardize", penalty_factors=np.linspace(0.5, 2.0, 30)
+    ),
+    "by class weight": SoftmaxClassifier(0.01, class_weight={"benign": 2.0}),
+    "no intercept": SoftmaxClassifier(0.01, fit_intercept=False, scaling="standardize"),
+    "logistic": LogisticRegression(C=0.3),
+    "logistic by path": LogisticRegressionCV(
+        Cs=[0.1, 1.0], cv=2, l1_ratios=(0,), use_legacy_attributes=False, scoring="accuracy"
+    ),
+    "few features": LogisticRegression(C=0.3, l1_ratio=1.0, solver="saga"),
+    "some features": LogisticRegression(C=0.3, l1_ratio=0.5, solver="saga", fit_intercept=False),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def tumours() -> Dataset:
+    found = load_breast_cancer()
+    X = (50.0 * found.data / found.data.max(axis=0)).astype(np.uint8)
+    return Dataset(X, found.target, ("malignant", "benign"), label_type="text")
+
+
+@pytest.mark.parametrize("kind", ESTIMATORS)
+def test_the_model_of_an_estimator_has_its_proof_and_so_has_the_way_back(
+    kind: str, tumours: Dataset
+) -> None:
+    fitted = clone(ESTIMATORS[kind]).fit(tumours.X, tumours.labels)
+    fitted.set_params(**{"C": 7.0} if kind == "logistic" else {})  # it is fitted no more
+    model = fitted.to_model()
+    proven = certify(model, tumours)
+    assert proven.trained_with == ""
+    assert proven.gap <= fitted.gap_ + 2e-6 * proven.cost
+    back = LogisticRegression if model.l1 else SoftmaxClassifier
+    for way in (back, LogisticRegression):
+        again = way.from_model(model)
+        np.testing.assert_allclose(again.coef_, fitted.coef_, rtol=1e-9, atol=1e-12)
+        assert certify(again.to_model(), tumours).gap == pytest.approx(proven.gap, abs=1e-9)
+
+
+@pytest.mark.parametrize("kind", [*ESTIMATORS])
+def test_who_comes_from_a_model_finds_the_same_optimum_where_it_has_that_cost(
+    kind: str, tumours: Dataset
+) -> None:
+    fitted = clone(ESTIMATORS[kind]).fit(tumours.X, tumours.labels)
+    model = fitted.to_model()
+    p = model.predict_proba(tumours.X)
+    if not model.l1:
+        again = SoftmaxClassifier.from_model(model).fit(tumours.X, tumours.labels)
+        np.testing.assert_allclose(again.predict_proba(tumours.X), p, atol=0.02)
+    of_standardized = model.scaling.name == "standardize"
+    logistic = LogisticRegression.from_model(model)
+    if of_standardized or isinstance(model.settings["class_weight"], dict):
+        assert logistic.C == 1.0
+    else:
+        found = logistic.fit(tumours.X, tumours.labels).predict_proba(tumours.X)
+        np.testing.assert_allclose(found, p, atol=0.02)
+        if kind == "logistic":
+            assert pytest.approx(0.3) == logistic.C
+    theirs = model.to_sklearn()
+    assert theirs.C == logistic.C
+    assert theirs.fit_intercept == model.intercept
+    assert theirs.class_weight == getattr(fitted, "class_weight", None)
+
+
+def test_what_an_estimator_cannot_represent_is_refused_or_said(tumours: Dataset) -> None:
+    X: Any = tumours.X
+    labels = tumours.labels
+    penalised = LogisticRegression(C=0.3, solver="liblinear").fit(X, labels).to_model()
+    assert certify(penalised, tumours).trained_with == "a penalty of the intercept"
+    again = LogisticRegression.from_model(penalised)
+    assert (again.solver, again.C) == ("liblinear", pytest.approx(0.3))
+    chosen = solve(tumours, l1=0.05)
+    with pytest.raises(SettingsError, match=r"SoftmaxClassifier has no ℓ1, but .* λ₁ = 0\.05"):
+        SoftmaxClassifier.from_model(chosen)
+    many = solve(split(X, np.stack([tumours.y == 1, X[:, 0] > 20], axis=1)), l2=0.01)
+    with pytest.raises(SettingsError, match="the model has many labels"):
+        SoftmaxClassifier.from_model(many)
+    averaged = LogisticRegressionCV(
+        Cs=[0.1, 1.0], cv=2, l1_ratios=(0,), refit=False, scoring="accuracy",
+        use_legacy_attributes=False,
+    ).fit(X, labels)  # fmt: skip
+    assert averaged.to_model().l2 is None
+    said = list[str]()
+    known = solve(split(X, labels), l2=0.01)
+    compare(averaged.to_model(), known, tumours, log=said.append)
+    assert said == ["the rows that a was fitted to are not known: none of them is left out"]
+
+
+def test_sparsified_coefficients_are_a_model_and_a_start(tumours: Dataset) -> None:
+    fitted = LogisticRegression(C=0.3, warm_start=True).fit(tumours.X, tumours.labels)
+    p = fitted.predict_proba(tumours.X)
+    model = fitted.sparsify().to_model()
+    np.testing.assert_allclose(model.predict_proba(tumours.X), p, atol=1e-12)
+    again = fitted.fit(tumours.X, tumours.labels)
+    np.testing.assert_allclose(again.predict_proba(tumours.X), p, atol=1e-3)
 
 
 def test_the_classifier_of_a_path_and_of_parts_are_models() -> None:

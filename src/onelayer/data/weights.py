@@ -10,7 +10,7 @@ judged by.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from numbers import Real
 from typing import Any, Literal
@@ -156,3 +156,20 @@ def known_class_weight(class_weight: Any, class_names: tuple[str, ...]) -> Any:
     if not isinstance(class_weight, Mapping):
         return class_weight if class_weight == BALANCED else None
     return {name: weight for name, weight in class_weight.items() if name in class_names}
+
+
+def class_weight_by_label(
+    class_weight: Mapping[str, float] | str | None,
+    class_names: Sequence[str],
+    labels: NDArray[Any],
+) -> dict[Any, float] | str | None:
+    """A class weight of records as estimators take it: by the labels of the classes.
+
+    Example:
+        >>> class_weight_by_label({"8": 2.0}, ("3", "8"), np.array([3, 8]))
+        {8: 2.0}
+    """
+    if not isinstance(class_weight, Mapping):
+        return class_weight
+    by_name = dict(zip(class_names, labels.tolist(), strict=True))
+    return {by_name[name]: weight for name, weight in class_weight.items()}

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from onelayer.data.dataset import Dataset, Splits, require_rows
-from onelayer.data.progress import Log
+from onelayer.data.progress import Log, print_line
 from onelayer.engines import Engine
 from onelayer.errors import DataError, SettingsError, as_values, known_options
 from onelayer.model.evaluation import groups_of
@@ -149,8 +149,9 @@ def compare(
         second: another one, which `first` is compared with; or several: then every model but the
             best one of all is compared with that, and p is corrected by Holm's method.
         data: rows with the features and classes of every model; of `Splits` the test rows. Rows
-            that one of the models was fitted to are left out, unless they are all of the rows. Or
-            one for each model: the same rows with that model's features, as of two encoders.
+            that one of the models was fitted to are left out, where it knows them and unless they
+            are all of the rows. Or one for each model: the same rows with that model's features, as
+            of two encoders.
         scoring: the metric, as of `solve_path`.
         groups: what each row belongs to, such as its patient, (N,).
         names: what to call the models, in order. Default: a, b, …
@@ -195,6 +196,11 @@ def compare(
     rows = parts[0]
     y, met = _meet(models, parts, log)
     counted = _counted(models, met, y, include_training_rows)
+    if not include_training_rows:
+        say = log or print_line
+        for name, model in zip(called, models, strict=True):
+            if model.split is None or model.split.rows is None:
+                say(f"the rows that {name} was fitted to are not known: none of them is left out")
     metric.check(y[counted], first.class_names, rows.name)
     scored = []
     for model, of_model in zip(models, met, strict=True):

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -22,7 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onelayer.data.progress import quiet
+from onelayer.data.scaling import held_values
 from onelayer.data.sparse import sparse_rows
+from onelayer.data.weights import class_weight_by_label
 from onelayer.errors import OnelayerError, SaveError, SettingsError, one_line, require_choice
 from onelayer.files.atomic import staged_file
 from onelayer.files.tensors import safetensors_bytes
@@ -230,13 +233,10 @@ def to_sklearn(model: Model) -> LogisticRegression:
         return _one_each(model, linear_model)
     W, b = _raw_weights(model)
     two = model.classes == 2
-    l2, rows = model.settings.get("l2"), model.settings.get("train_rows")
-    given: dict[str, Any] = {"fit_intercept": model.intercept}
-    if rows and (model.l1 and not model.settings.get("grouped")):  # groups have no counterpart
-        of_both = model.l1 + (1.0 if two else 2.0) * (l2 or 0.0)
-        given |= {"C": 1.0 / (of_both * rows), "l1_ratio": model.l1 / of_both, "solver": "saga"}
-    elif l2 and rows and not model.l1:
-        given |= {"C": 1.0 / ((1.0 if two else 2.0) * l2 * rows)}
+    given = _penalty_of(model, 1.0 if two else 2.0)
+    given["class_weight"] = class_weight_by_label(
+        model.settings.get("class_weight"), model.class_names, model.labels
+    )
     logistic: LogisticRegression = linear_model.LogisticRegression(**given)
     order = np.argsort(model.labels, kind="stable")  # its metrics require sorted classes
     W, b = W[order], b[order]
@@ -250,13 +250,30 @@ def to_sklearn(model: Model) -> LogisticRegression:
     return logistic
 
 
+def _penalty_of(model: Model, times: float) -> dict[str, Any]:
+    """The intercept and, where it has this penalty, the strength of a LogisticRegression.
+
+    Its λ is `times` that of W: 2 for each row of weights, 1 for the one row of two classes.
+    """
+    known, scale = model.settings, held_values(model.scaling.scale)
+    rows, given = known.get("train_rows"), dict[str, Any](fit_intercept=model.intercept)
+    if penalised := known.get("intercept_penalty"):
+        given |= {"solver": "liblinear", "intercept_scaling": penalised}
+    weighted = known.get("sample_weight") or isinstance(known.get("class_weight"), Mapping)
+    other = known.get("penalty_factors") is not None or known.get("grouped")
+    if not rows or weighted or other or not (scale == scale[0]).all():
+        return given
+    l1, l2 = model.l1 / float(scale[0]), times * (model.l2 or 0.0) / float(scale[0]) ** 2
+    if l1:
+        given |= {"l1_ratio": l1 / (l1 + l2), "solver": given.get("solver", "saga")}
+    return given | ({"C": 1.0 / ((l1 + l2) * rows)} if l1 + l2 else {})
+
+
 def _one_each(model: Model, linear_model: Any) -> Any:
     """The fitted OneVsRestClassifier of many labels a row, with a LogisticRegression of each."""
     multiclass = _required("sklearn.multiclass", "scikit-learn")
     preprocessing = _required("sklearn.preprocessing", "scikit-learn")
-    l2, rows = model.settings.get("l2"), model.settings.get("train_rows")
-    given: dict[str, Any] = {"fit_intercept": model.intercept}
-    given |= {"C": 1.0 / (2.0 * l2 * rows)} if l2 and rows else {}
+    given = _penalty_of(model, 2.0)
     together = multiclass.OneVsRestClassifier(linear_model.LogisticRegression(**given))
     together.estimators_ = []
     for w, b in zip(*_raw_weights(model), strict=True):

@@ -187,6 +187,8 @@ class Model:
             parts.append(f"loss={known['loss']!r}")
         if known.get("sample_weight") and not weighted:
             parts.append("weights of the rows")
+        if known.get("intercept_penalty"):
+            parts.append("a penalty of the intercept")
         parts += [f"{name}={known[name]:g}" for name in COST_NUMBERS if known.get(name)]
         flipped = known.get("flips") or known.get("flip_seed") is not None
         return ", ".join(parts + ["mirrored images"] * flipped)
@@ -572,9 +574,12 @@ there.
         """Make a LogisticRegression that gives the same predictions from rows as stored.
 
         The scaling is folded into its weights; `classes_` are the model's labels, sorted. For two
-        classes it keeps one row, W₁ − W₀, whose logistic function is the softmax of both. C is
-        1/(2λN), or 1/(λN) for two classes, whose one row LogisticRegression penalises, if λ > 0 and
-        N are known. Of many labels a row it is a OneVsRestClassifier with one for each label.
+        classes it keeps one row, W₁ − W₀, whose logistic function is the softmax of both. Of
+        features as stored C is 1/(2λN), or 1/(λN) for two classes, whose one row LogisticRegression
+        penalises, if λ > 0 and N are known; of features divided by one number c, λ is that over
+        c². It keeps its default where LogisticRegression has no such penalty: of standardized
+        features, by factors or of groups; and where rows or classes had weights whose sum is not
+        known. Of many labels a row it is a OneVsRestClassifier with one for each label.
 
         Raises:
             OnelayerError: when scikit-learn is not installed.

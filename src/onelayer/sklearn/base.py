@@ -8,11 +8,15 @@ For two classes coef_ has one row, v = W₁ − W₀, as in all of scikit-learn:
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
+from dataclasses import replace
 from importlib.metadata import version
-from typing import Any, NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.utils.validation import check_is_fitted
@@ -22,12 +26,19 @@ from onelayer.data.rows import Rows, factors_of_features
 from onelayer.data.scaling import Scaling
 from onelayer.data.weights import class_weight_by_name
 from onelayer.engines import Engine, Weights, make_engine
-from onelayer.model.model import Model
+from onelayer.model.model import COST_NUMBERS, Model
 from onelayer.objective.loss import log_softmax, to_probabilities
 from onelayer.sklearn.inputs import check_rows
 
 Float64 = NDArray[np.float64]
 
+
+# The settings of a model that say which cost its weights are of.
+COST_SETTINGS = (
+    "l2", "l1", "grouped", "intercept", "intercept_penalty", "penalty_factors", "class_weight",
+    "sample_weight", "train_rows", "loss", "flips", "flip_seed", *COST_NUMBERS, "temperature",
+    "calibration",
+)  # fmt: skip
 
 # Where an estimator's pickle has the version of onelayer that wrote it.
 _VERSION = "_onelayer_version"
@@ -65,12 +76,19 @@ class ModelBridge:
     feature_range_: Float64  # (2, D), least and largest value of each feature in training
     n_iter_: Any
     class_weight: Any
+    gap_: float
+    n_features_in_: int
+    feature_names_in_: NDArray[Any]
+    _scaling: Scaling | None = None  # of the features in training; None is none
+    _cost: Mapping[str, Any] = MappingProxyType({})  # that of the fit, by COST_SETTINGS
 
     def to_model(self) -> Model:
         """The same classifier as a `Model`: to save, export as ONNX, evaluate, certify and compare.
 
-        Its weights sum to zero over the classes, its λ is that of these weights, and `predict`
-        returns the same labels. `SoftmaxClassifier.from_model` is the way back.
+        Its weights sum to zero over the classes and are of the features as they were scaled, its λ
+        is that of these weights, and `predict` returns the same labels. `from_model` is the way
+        back. An estimator keeps no rows: `evaluate`, `compare` and `calibrate` cannot tell which
+        ones it was fitted to, so give them others.
 
         Raises:
             NotFittedError: before fit.
@@ -83,37 +101,59 @@ class ModelBridge:
         """
         check_is_fitted(self)
         D = self.coef_.shape[1]
-        scale, offset = np.ones(D), np.zeros(D)
-        layer = self._get_layer(Scaling("none", scale, offset))
-        labels = self.classes_
+        known = self._scaling or Scaling("none", np.ones(D), np.zeros(D))
+        scaling = Scaling(
+            known.name, known.scale, known.offset, *getattr(self, "feature_range_", ())
+        )
+        layer = self._get_layer(scaling)
         names = getattr(self, "feature_names_in_", None)
-        l2 = float(getattr(self, "l2_", getattr(self, "l2", 0.0)))
+        class_names = name_classes(self.classes_, "classes_")
         settings = {
             "made_by": type(self).__name__,
-            "l2": l2_of_layer(l2, len(self.classes_)),
             "epochs_kept": int(np.sum(self.n_iter_)),
-            "sample_weight": getattr(self, "_weighted", False),
+            **self._cost,
         }
-        if not (getattr(self, "fit_intercept", True) or self.intercept_.any()):
-            settings["intercept"] = False
-        factors = factors_of_features(getattr(self, "penalty_factors", None), D, names)
-        if factors is not None:
-            known = map(str, range(D)) if names is None else names
-            settings["penalty_factors"] = dict(zip(known, factors.tolist(), strict=True))
-        if l1 := getattr(self, "l1_", 0.0):
-            settings |= {"l1": l1, "grouped": False}
-        class_names = name_classes(labels, "classes_")
-        kind = label_type(labels, class_names)
-        settings["class_weight"] = class_weight_by_name(self.class_weight, class_names, kind)
         return Model(
             layer.W,
             layer.b,
-            Scaling("none", scale, offset, *getattr(self, "feature_range_", ())),
+            scaling,
             class_names,
             feature_names=None if names is None else tuple(names),
-            label_type=kind,
+            label_type=label_type(self.classes_, class_names),
             settings=settings,
         )
+
+    def _keep_cost(
+        self, l2: float | None, rows: int | None, *, weighted: bool, **others: Any
+    ) -> None:
+        """Remember which cost the weights are of, λ that of W, None where unknown."""
+        names, D = getattr(self, "feature_names_in_", None), self.coef_.shape[1]
+        class_names = name_classes(self.classes_, "classes_")
+        kind = label_type(self.classes_, class_names)
+        class_weight = class_weight_by_name(self.class_weight, class_names, kind)
+        cost: dict[str, Any] = {"sample_weight": weighted, "class_weight": class_weight}
+        cost |= {} if l2 is None else {"l2": l2}
+        cost |= others if rows is None else {"train_rows": rows, **others}
+        if not (getattr(self, "fit_intercept", True) or self.intercept_.any()):
+            cost["intercept"] = False
+        factors = factors_of_features(getattr(self, "penalty_factors", None), D, names)
+        if factors is not None:
+            known = map(str, range(D)) if names is None else names
+            cost["penalty_factors"] = dict(zip(known, factors.tolist(), strict=True))
+        self._cost = cost
+
+    def _take_model(self, model: Model) -> None:
+        """Become the fitted classifier that predicts as a model does."""
+        order = np.argsort(model.labels, kind="stable")
+        layer = Layer(model.W[order].astype(np.float64), model.b[order].astype(np.float64))
+        self.classes_, self.n_features_in_ = model.labels[order], model.features
+        if model.feature_names is not None:
+            self.feature_names_in_ = np.array(model.feature_names, object)
+        self._set_layer(layer, model.scaling, keep_mean=model.l1 > 0.0)
+        of = model.settings if model.l2 is None else {**model.settings, "l2": model.l2}
+        self._cost = {name: of[name] for name in COST_SETTINGS if name in of}
+        if model.certificate is not None:
+            self.gap_ = model.certificate.gap
 
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = super().__getstate__()  # type: ignore[assignment]
@@ -132,8 +172,9 @@ class ModelBridge:
             )
         super().__setstate__(state)  # type: ignore[misc]
 
-    def _set_layer(self, layer: Layer, scaling: Scaling, l2: float) -> None:
+    def _set_layer(self, layer: Layer, scaling: Scaling, *, keep_mean: bool) -> None:
         """Write coef_ and intercept_, which act on features as stored and sum to zero."""
+        self._scaling = None if scaling.name == "none" else replace(scaling, low=None, high=None)
         if scaling.low is not None and scaling.high is not None:
             self.feature_range_ = np.stack([scaling.low, scaling.high])
         W = layer.W * scaling.scale
@@ -141,12 +182,14 @@ class ModelBridge:
         if len(W) == 2:
             self.coef_, self.intercept_ = W[1:] - W[:1], b[1:] - b[:1]
         else:
-            self.coef_ = W if l2 > 0.0 else W - W.mean(axis=0)
+            self.coef_ = W if keep_mean else W - W.mean(axis=0)
             self.intercept_ = b - b.mean()
 
     def _get_layer(self, scaling: Scaling) -> Layer:
         """The layer of coef_ and intercept_; its rows sum to zero for two classes."""
-        W, b = self.coef_, self.intercept_
+        W, b = cast(Any, self.coef_), self.intercept_
+        if issparse(W):  # after sparsify
+            W = W.toarray()
         if len(W) == 1:
             W, b = np.concatenate([-W, W]) / 2.0, np.concatenate([-b, b]) / 2.0
         W = W / scaling.scale

@@ -15,8 +15,10 @@ from sklearn.utils.multiclass import _check_partial_fit_first_call
 
 from onelayer.data.rows import Rows, factors_of_features
 from onelayer.data.scaling import Scaling
+from onelayer.data.weights import class_weight_by_label
 from onelayer.engines import make_engine
-from onelayer.model.model import Model
+from onelayer.errors import SettingsError
+from onelayer.model.model import Model, require_model
 from onelayer.sklearn.base import Layer, LinearClassifier, l2_of_layer
 from onelayer.sklearn.fit import (
     Fitted,
@@ -194,8 +196,9 @@ class SoftmaxClassifier(LinearClassifier):
         fit = self._fit_optimum if self.solver == "optimum" else self._fit_minibatch
         (layer, learned), scaling = fit(labelled, options, fresh=fresh)
         self.classes_ = labelled.classes
-        self._set_layer(layer, scaling, options["l2"])
-        self._weighted = sample_weight is not None
+        self._set_layer(layer, scaling, keep_mean=options["l2"] > 0.0)
+        l2 = l2_of_layer(options["l2"], len(self.classes_))
+        self._keep_cost(l2, len(labels), weighted=sample_weight is not None)
         for name, value in learned.items():
             setattr(self, name, value)
         return self
@@ -204,8 +207,12 @@ class SoftmaxClassifier(LinearClassifier):
     def from_model(cls, model: Model) -> Self:
         """The fitted classifier that predicts as a model does from rows as stored.
 
-        Fitted again to the same rows it finds the same optimum: its λ is the model's, where that is
-        known, for features standardized as the model's are, or else as they are given.
+        Fitted again to the same rows, with the weights that they had, it finds the same optimum:
+        its λ is the model's, where that is known, for features standardized as the model's are, or
+        else as they are given.
+
+        Raises:
+            SettingsError: for a model of many labels a row, or with an ℓ1.
 
         Example:
             >>> from onelayer import load, solve
@@ -215,22 +222,29 @@ class SoftmaxClassifier(LinearClassifier):
             >>> bool((again.predict(data.test.X) == model.predict(data.test)).all())
             True
         """
-        K, order = model.classes, np.argsort(model.labels, kind="stable")
+        require_model("SoftmaxClassifier.from_model", model)
+        if model.many_labels:
+            raise SettingsError(
+                "SoftmaxClassifier has one class a row, but the model has many labels; "
+                "model.to_sklearn() is a classifier of each."
+            )
+        if model.l1:
+            raise SettingsError(
+                f"SoftmaxClassifier has no ℓ1, but the model has λ₁ = {model.l1:g}; take "
+                "onelayer.sklearn.LogisticRegression.from_model."
+            )
         standardized = model.scaling.name == "standardize"
         made = cls(scaling="standardize" if standardized else "none")
         if model.l2 is not None:  # λ ‖W‖² is λ/c² ‖c W‖²
-            made.l2 = model.l2 / l2_of_layer(1.0, K)
+            made.l2 = model.l2 / l2_of_layer(1.0, model.classes)
             made.l2 /= 1.0 if standardized else float(model.scaling.scale[0]) ** 2
         made.fit_intercept = model.intercept
         made.penalty_factors = model.settings.get("penalty_factors")
-        layer = Layer(model.W[order].astype(np.float64), model.b[order].astype(np.float64))
-        made.classes_, made.n_features_in_ = model.labels[order], model.features
-        if model.feature_names is not None:
-            made.feature_names_in_ = np.array(model.feature_names, object)
-        made._set_layer(layer, model.scaling, l2=0.0)
+        made.class_weight = class_weight_by_label(
+            model.settings.get("class_weight"), model.class_names, model.labels
+        )
+        made._take_model(model)
         made.n_iter_ = int(model.passes or model.settings.get("epochs_kept") or 0)
-        if model.certificate is not None:
-            made.gap_ = model.certificate.gap
         return made
 
     @available_if(_learns_in_parts)  # type: ignore[untyped-decorator]
@@ -271,11 +285,12 @@ class SoftmaxClassifier(LinearClassifier):
             self.learning_rate_ = resolve_rate(engine, rows, run, dtype).eta
         run = replace(run, learning_rate=self.learning_rate_)
         before = None if fresh else getattr(self, "feature_range_", None)
-        self._set_layer(fit_part(engine, rows, run, dtype, start), scaling, run.l2)
+        layer = fit_part(engine, rows, run, dtype, start)
+        self._set_layer(layer, scaling, keep_mean=run.l2 > 0.0)
         if before is not None:  # the range of all parts
             low, high = zip(before, self.feature_range_, strict=True)
             self.feature_range_ = np.stack([np.minimum(*low), np.maximum(*high)])
-        self._weighted = sample_weight is not None
+        self._keep_cost(run.l2, None, weighted=sample_weight is not None)
         self.n_iter_ = 1 if fresh else self.n_iter_ + 1
         return self
 
@@ -470,8 +485,8 @@ class SoftmaxClassifierCV(LinearClassifier):
         chosen = choose(scores, choice)
         l2s = np.array([optimum.l2 for optimum in optima]) / factor
         self.classes_, self.l2s_, self.l2_ = labelled.classes, l2s, float(l2s[chosen])
-        self._set_layer(layer_of(optima[chosen]), scaling, self.l2_)
-        self._weighted = sample_weight is not None
+        self._set_layer(layer_of(optima[chosen]), scaling, keep_mean=self.l2_ > 0.0)
+        self._keep_cost(optima[chosen].l2, len(labels), weighted=sample_weight is not None)
         for optimum in optima:
             warn_unless_optimal(optimum, labelled.classes)
         self.accuracy_path_ = np.array([[score.accuracy for score in of] for of in scores])

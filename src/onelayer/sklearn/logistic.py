@@ -37,7 +37,7 @@ from onelayer.data.sparse import sparse_rows
 from onelayer.data.weights import near_one
 from onelayer.engines import make_engine
 from onelayer.errors import SettingsError
-from onelayer.model.model import Model, separation_words
+from onelayer.model.model import Model, require_model, separation_words
 from onelayer.objective.penalty import MAX_L2
 from onelayer.sklearn.base import Layer, ModelBridge, l2_of_layer
 from onelayer.sklearn.inputs import (
@@ -99,6 +99,7 @@ class _Problem:
     codes: NDArray[np.int64]
     classes: NDArray[Any]
     weights: Float64 | None  # row weights times class weights
+    weighted: bool  # whether rows had weights
     design: NDArray[np.generic]  # X, and for liblinear the feature that is its intercept
     intercept: bool
 
@@ -184,7 +185,7 @@ class _Logistic(ModelBridge):
                 "keep applying a one-versus-rest scheme."
             )
         weights = check_sample_weight(sample_weight, len(stored))
-        self._weighted = weights is not None
+        weighted = weights is not None
         weights = times_class_weights(weights, self.class_weight, classes, codes, zero_counts=True)
         design, intercept = stored, self.fit_intercept
         if intercept and self.solver == "liblinear":
@@ -194,7 +195,7 @@ class _Logistic(ModelBridge):
                 np.hstack([stored, constant]) if sparse is None else with_column(sparse, constant)
             )
         codes = codes.astype(np.int64)
-        return _Problem(stored, y, codes, classes, weights, design, intercept)
+        return _Problem(stored, y, codes, classes, weights, weighted, design, intercept)
 
     def _target(self, problem: _Problem, C: float, l1_ratio: float | None, total: float) -> Target:
         known = {"l1": 1.0, "l2": 0.0, None: 0.0}  # with others the number says it
@@ -289,15 +290,20 @@ class _Logistic(ModelBridge):
     def _keep(self, problem: _Problem, found: Float64) -> None:
         """Write the fitted attributes that both classes have."""
         D = self.n_features_in_
-        self.classes_ = problem.classes
+        self.classes_, self._scaling = problem.classes, None
         self.coef_, self.intercept_ = found[:, :D].copy(), np.zeros(len(found), found.dtype)
         if self.fit_intercept:
             self.intercept_ = found[:, D].copy()
 
-    def _keep_proof(self, optimum: Optimum) -> None:
-        certificate = optimum.certificate
+    def _keep_proof(self, problem: _Problem, optimum: Optimum) -> None:
+        certificate, others = optimum.certificate, dict[str, Any]()
         self.gap_, self.l1_ = certificate.gap, certificate.l1
         self.l2_ = certificate.l2 / l2_of_layer(1.0, len(optimum.b))
+        if certificate.l1:
+            others |= {"l1": certificate.l1, "grouped": False}
+        if self.fit_intercept and self.solver == "liblinear":
+            others |= {"intercept_penalty": float(self.intercept_scaling)}
+        self._keep_cost(certificate.l2, len(problem.X), weighted=problem.weighted, **others)
 
 
 def _check_size(X: NDArray[np.generic], *, unpenalised: bool) -> None:
@@ -385,12 +391,18 @@ class LogisticRegression(_Logistic, linear_model.LogisticRegression):  # type: i
         dtype = np.float32 if single else np.float64
         self._keep(problem, self._coefficients(optimum).astype(dtype))
         self.n_iter_ = np.array([self._passes(optimum)], np.int32)
-        self._keep_proof(optimum)
+        self._keep_proof(problem, optimum)
         return self
 
     @classmethod
     def from_model(cls, model: Model) -> Self:
         """The fitted classifier that predicts as a model does from rows as stored.
+
+        Its arguments are those of `model.to_sklearn()`, so that it finds the same optimum when it
+        is fitted again to the same rows, where LogisticRegression has that cost.
+
+        Raises:
+            SettingsError: for a model of many labels a row.
 
         Example:
             >>> from onelayer import load, solve
@@ -401,18 +413,19 @@ class LogisticRegression(_Logistic, linear_model.LogisticRegression):  # type: i
             >>> bool((again.predict(data.test.X) == model.predict(data.test)).all())
             True
         """
+        require_model("LogisticRegression.from_model", model)
         theirs = model.to_sklearn()
         if not isinstance(theirs, linear_model.LogisticRegression):
             raise SettingsError(
                 "LogisticRegression has one class a row, but the model has many labels; "
                 "model.to_sklearn() is a classifier of each."
             )
-        made = cls(C=theirs.C)
-        for name, value in vars(theirs).items():
-            if name.endswith("_"):
-                setattr(made, name, value)
-        if model.certificate is not None:
-            made.gap_ = model.certificate.gap
+        made = cls(**theirs.get_params(deep=False))
+        made._take_model(model)
+        made.n_iter_, scale = theirs.n_iter_, model.scaling.scale
+        if model.l2 is not None and (scale == scale[0]).all():
+            made.l2_ = model.l2 / (l2_of_layer(1.0, model.classes) * float(scale[0]) ** 2)
+            made.l1_ = model.l1 / float(scale[0])
         return made
 
     def _last_layer(self, classes: int) -> Layer:
@@ -508,13 +521,16 @@ class LogisticRegressionCV(_Logistic, linear_model.LogisticRegressionCV):  # typ
             solve = self._solver(problem.rows(), problem.classes)
             optimum = solve(self._target(problem, self.C_, self.l1_ratio_, problem.total()))
             found = self._coefficients(optimum)
-            self._keep_proof(optimum)
         else:  # of each fold its best, averaged
             best = [divmod(int(np.argmax(of.T)), len(ratios)) for of in scores]
             found = np.mean([path[r, c] for path, (c, r) in zip(paths, best, strict=True)], axis=0)
             self.C_ = np.mean([self.Cs_[c] for c, _ in best])
             self.l1_ratio_ = np.mean([ratios[r] or 0.0 for _, r in best])
         self._keep(problem, found)
+        if self.refit:
+            self._keep_proof(problem, optimum)
+        else:
+            self._keep_cost(None, None, weighted=problem.weighted)
         self._lay_out(paths, scores, passes, has_ratios=given is not None)
         return self
 
