@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_digits, load_iris, make_classification
 from sklearn.exceptions import ConvergenceWarning
 
-from onelayer import certify
+from onelayer import LearningRateWarning, certify
 from onelayer.data import Dataset
 from onelayer.objective import loss as objective
 from onelayer.sklearn import SoftmaxClassifier, SoftmaxClassifierCV
@@ -196,12 +197,38 @@ def test_the_same_random_state_gives_the_same_bits_on_any_threads(solver: str, r
     np.testing.assert_array_equal(one.predict_proba(rows[0]), two.predict_proba(rows[0]))
 
 
+@pytest.mark.filterwarnings("ignore::onelayer.LearningRateWarning")
 def test_a_rate_that_diverges_is_told_and_the_model_stays_finite() -> None:
     X, y = load_digits(return_X_y=True)
     model = SoftmaxClassifier(solver="minibatch", l2=1.0, learning_rate=1e30, random_state=0)
     with pytest.warns(ConvergenceWarning, match="stopped being finite in epoch"):
         model.fit(X, y)
     assert np.isfinite(model.coef_).all()
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_a_rate_above_what_is_stable_is_warned_of_as_in_training(rows: Rows, method: str) -> None:
+    X, y = rows
+    l2 = 0.01
+    Z = np.column_stack([X, np.ones(len(X))])
+    of_layer = 2.0 * l2 if len(np.unique(y)) == 2 else l2
+    limit = 2.0 / (0.5 * np.linalg.eigvalsh(Z.T @ Z / len(Z))[-1] + 2.0 * of_layer)
+    options = {"classes": np.unique(y)} if method == "partial_fit" else {}
+
+    def learn(rate: float | str) -> list[Any]:
+        model = SoftmaxClassifier(l2, solver="minibatch", learning_rate=rate, epochs=2)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            getattr(model, method)(X, y, **options)
+            getattr(model, method)(X, y, **options)
+        return [one for one in caught if one.category is LearningRateWarning]
+
+    told = learn(1.1 * limit)
+    assert len(told) == (2 if method == "fit" else 1)  # parts have the rate of the first
+    assert f"exceeds the guaranteed-stable limit {limit:.3g} (2/L)" in str(told[0].message)
+    assert all(one.filename == __file__ for one in told)
+    assert not learn(0.9 * limit)
+    assert not learn("auto")
 
 
 def test_too_few_passes_are_told() -> None:

@@ -184,6 +184,7 @@ class SoftmaxClassifier(LinearClassifier):
         Warns:
             ConvergenceWarning: when the gap was not reached, the cost stopped being finite, or with
                 l2=0 classes can be separated, which leaves no optimum.
+            LearningRateWarning: for a learning rate above the guaranteed-stable limit.
         """
         options = check_options(self)
         stored, labels = check_labelled(self, X, y)
@@ -269,6 +270,9 @@ class SoftmaxClassifier(LinearClassifier):
 
         Raises:
             ValueError: for invalid arguments, rows, labels or weights.
+
+        Warns:
+            LearningRateWarning: in the first call, as of `fit`.
         """
         options = check_options(self)
         fresh = not hasattr(self, "coef_")
@@ -282,7 +286,7 @@ class SoftmaxClassifier(LinearClassifier):
         engine, rows = make_engine(threads=self.threads), part.rows(scaling)
         run, dtype = _run_of(options, part.X, K)
         if fresh or not hasattr(self, "learning_rate_"):
-            self.learning_rate_ = resolve_rate(engine, rows, run, dtype).eta
+            self.learning_rate_ = resolve_rate(engine, rows, run, dtype, K, stacklevel=3).eta
         run = replace(run, learning_rate=self.learning_rate_)
         before = None if fresh else getattr(self, "feature_range_", None)
         layer = fit_part(engine, rows, run, dtype, start)

@@ -32,7 +32,7 @@ from onelayer.solver.solver import (
     describe_solution,
     first_bias,
 )
-from onelayer.training.loop import Training
+from onelayer.training.loop import Training, warn_about_unstable_rates
 from onelayer.training.run import AUTO, Run, method_arrays
 from onelayer.training.state import Cursor, TrainingState
 
@@ -113,9 +113,17 @@ def first_layer(rows: Rows, classes: int) -> Layer:
     return Layer(np.zeros((classes, rows.X.shape[1])), first_bias(rows, classes))
 
 
-def resolve_rate(engine: Engine, rows: Rows, run: Run, dtype: str) -> Run:
-    """The run with η as a number; "auto" is 1/L_B of these rows, measured in that type."""
+def resolve_rate(
+    engine: Engine, rows: Rows, run: Run, dtype: str, classes: int, stacklevel: int
+) -> Run:
+    """The run with η as a number; "auto" is 1/L_B of these rows, measured in that type.
+
+    Warns of a given one that is not sure to be stable, as training does.
+    """
     if run.learning_rate != AUTO:
+        warn_about_unstable_rates(
+            [run], engine, rows, classes, stacklevel=stacklevel + 1, dtype=dtype
+        )
         return run
     steepest = smoothness(engine, rows, Penalty.of(run), run.batch, dtype=dtype)[1]
     return replace(run, learning_rate=1.0 / steepest)
@@ -131,7 +139,7 @@ def fit_minibatch(
     random: np.random.RandomState,
 ) -> Fitted:
     """Train a run on rows of mean weight 1, in a new order each epoch; certify what is kept."""
-    run = resolve_rate(engine, rows, run, dtype)
+    run = resolve_rate(engine, rows, run, dtype, len(start.b), stacklevel=5)
     members = np.arange(len(rows.y)) if rows.index is None else rows.index
 
     def steps_of(_: object, epoch: int) -> Steps:

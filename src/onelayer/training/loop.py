@@ -307,7 +307,7 @@ def resolve_learning_rates(
     the limit are trained all the same: their curvature is often far below the bound.
     """
     resolved = with_rates(runs, engine, rows, classes)
-    _warn_about_unstable_rates(resolved, engine, rows, classes)
+    warn_about_unstable_rates(resolved, engine, rows, classes, stacklevel=5)
     return resolved
 
 
@@ -327,11 +327,18 @@ def with_rates(runs: Sequence[Run], engine: Engine, rows: Rows, classes: int) ->
     return tuple(resolved)
 
 
-def _warn_about_unstable_rates(
-    runs: Sequence[Run], engine: Engine, rows: Rows, classes: int
+def warn_about_unstable_rates(
+    runs: Sequence[Run],
+    engine: Engine,
+    rows: Rows,
+    classes: int,
+    *,
+    stacklevel: int,
+    dtype: str = "float32",
 ) -> None:
+    """Warn of learning rates above the guaranteed-stable limit; about ten passes over the rows."""
     moments = {
-        intercept: largest_second_moment(engine, rows.with_intercept(intercept))
+        intercept: largest_second_moment(engine, rows.with_intercept(intercept), dtype)
         for intercept in {run.intercept for run in runs}
     }
 
@@ -355,7 +362,7 @@ def _warn_about_unstable_rates(
                 f"{bound.format(min(map(limit, above)))}; training may still converge, check the "
                 "loss curves.",
                 LearningRateWarning,
-                stacklevel=5,
+                stacklevel=stacklevel,
             )
 
 
