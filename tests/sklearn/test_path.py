@@ -7,6 +7,7 @@ import pytest
 from sklearn.datasets import load_breast_cancer, load_iris
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegressionCV
+from sklearn.metrics import get_scorer, make_scorer, matthews_corrcoef
 from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold, cross_val_score
 from sklearn.preprocessing import StandardScaler
 
@@ -102,6 +103,48 @@ def test_l2_is_chosen_by_scikit_learns_scores(scoring: str) -> None:
         theirs = cross_val_score(SoftmaxClassifier(l2=l2), X, y, cv=folds, scoring=scoring)
         np.testing.assert_allclose(found, sign * theirs, atol=2e-3)
     assert ours.l2_ == ours.l2s_[np.argmax(sign * ours.score_path_.mean(axis=1))]
+
+
+@pytest.mark.parametrize(
+    ("load", "scoring"),
+    [
+        (load_iris, "accuracy"),
+        (load_iris, "neg_log_loss"),
+        (load_iris, "roc_auc_ovr"),
+        (load_breast_cancer, "roc_auc"),
+        (load_breast_cancer, "neg_brier_score"),
+        (load_breast_cancer, "f1_macro"),
+    ],
+)
+def test_its_score_is_the_metric_that_was_asked_for(load: object, scoring: str) -> None:
+    X, y = load(return_X_y=True)  # type: ignore[operator]
+    X = StandardScaler().fit_transform(X)
+    model = SoftmaxClassifierCV([1.0, 0.1], cv=3, scoring=scoring).fit(X[::2], y[::2])
+    chosen = SoftmaxClassifier(model.l2_).fit(X[::2], y[::2])
+    w = np.linspace(0.0, 2.0, len(y))
+    for options in ({}, {"sample_weight": w}):
+        expected = get_scorer(scoring)(chosen, X, y, **options)
+        assert model.score(X, y, **options) == pytest.approx(expected, rel=1e-4)
+    model.set_params(scoring="log_loss")  # larger is better, as of neg_log_loss
+    assert model.score(X, y) == pytest.approx(get_scorer("neg_log_loss")(chosen, X, y), rel=1e-3)
+
+
+def test_a_score_of_other_labels_is_refused_but_for_accuracy() -> None:
+    X, y = load_iris(return_X_y=True)
+    model = SoftmaxClassifierCV([0.1], cv=3).fit(X, y)
+    assert model.score(X, np.where(y == 0, 7, y)) < 0.7
+    model.set_params(scoring="f1_macro")
+    with pytest.raises(ValueError, match="the model has no class 7"):
+        model.score(X, np.where(y == 0, 7, y))
+
+
+@pytest.mark.parametrize("scoring", ["f1", "jaccard", make_scorer(matthews_corrcoef)])
+def test_scorers_that_it_lacks_are_those_of_logistic_regression_cv(scoring: object) -> None:
+    X, y = load_breast_cancer(return_X_y=True)
+    with pytest.raises(ValueError, match=r"sklearn\.LogisticRegressionCV takes") as caught:
+        SoftmaxClassifierCV([0.1], scoring=scoring).fit(X, y)  # type: ignore[arg-type]
+    assert "f1_macro" in str(caught.value)
+    assert "hamming_loss" not in str(caught.value)  # of many labels a row
 
 
 def test_a_fold_without_a_class_is_one_sentence() -> None:

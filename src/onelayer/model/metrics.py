@@ -459,8 +459,10 @@ _METRICS = {
 _TOP, _RECALL = "top_{}_accuracy", "recall_at_fpr_{}"
 
 
-def metric_of(name: object) -> Metric:
+def metric_of(name: object, offered: Sequence[str] | None = None) -> Metric:
     """The metric of a name, with or without scikit-learn's neg_.
+
+    The error of an unknown name lists those that are offered: None is all of them.
 
     Example:
         >>> metric_of("neg_log_loss").name, metric_of("top_5_accuracy").title
@@ -498,10 +500,13 @@ def metric_of(name: object) -> Metric:
             f"{one_line(text)} does not say which: write top_5_accuracy, with k of 1 or more, or "
             "recall_at_fpr_0.05, with a rate from 0 to below 1."
         )
-    raise unknown_name("metric", text, METRICS)
+    raise unknown_name("metric", text, METRICS if offered is None else offered)
 
 
 METRICS = (*_METRICS, _TOP.format(5), _RECALL.format(0.05))
+
+# Those of rows of one class each.
+ONE_CLASS = tuple(name for name in METRICS if metric_of(name).many != "only")
 
 
 def metrics_of(names: object) -> tuple[Metric, ...]:

@@ -18,7 +18,9 @@ from onelayer.data.scaling import Scaling
 from onelayer.data.weights import class_weight_by_label
 from onelayer.engines import make_engine
 from onelayer.errors import SettingsError
+from onelayer.model.metrics import ONE_CLASS, Metric, metric_of
 from onelayer.model.model import Model, require_model
+from onelayer.model.scored_rows import scored_rows
 from onelayer.sklearn.base import Layer, LinearClassifier, l2_of_layer
 from onelayer.sklearn.fit import (
     Fitted,
@@ -35,6 +37,7 @@ from onelayer.sklearn.inputs import (
     Labelled,
     check_labelled,
     check_options,
+    check_sample_weight,
     check_shared_options,
     label_rows,
 )
@@ -382,8 +385,9 @@ class SoftmaxClassifierCV(LinearClassifier):
             the largest that the data allow until the score has turned, as in `solve_path`.
         cv: folds: a number ≥ 2 (stratified, in row order), a scikit-learn splitter, or pairs of
             row numbers to train on and to hold out.
-        scoring: the metric on the held-out rows, by the weights that J has; scikit-learn's names:
-            "accuracy", "neg_log_loss", "roc_auc", "f1_macro", … (docs/guide/metrics.md).
+        scoring: the metric on the held-out rows, by the weights that J has, and of `score`: one of
+            those that have scikit-learn's names, "accuracy", "neg_log_loss", "roc_auc", "f1_macro",
+            … (docs/guide/metrics.md). `onelayer.sklearn.LogisticRegressionCV` takes any scorer.
         rule: "best" takes the λ of the best mean, of equal ones the largest;
             "one-standard-error" the largest within one standard error of it.
         tol: relative gap to prove for each solution, gap ≤ tol · J, > 0.
@@ -468,7 +472,8 @@ class SoftmaxClassifierCV(LinearClassifier):
             ConvergenceWarning: when a solution on all rows did not reach tol.
         """
         options = check_shared_options(self)
-        choice = Choice(self.scoring, self.rule)  # type: ignore[arg-type]  # checked there
+        metric = _metric(self.scoring)
+        choice = Choice(metric.name, self.rule)  # type: ignore[arg-type]  # checked there
         asked = l2_values(self.l2s, "l2s")
         stored, labels = check_labelled(self, X, y)
         labelled = label_rows(
@@ -481,7 +486,7 @@ class SoftmaxClassifierCV(LinearClassifier):
         factor = l2_of_layer(1.0, K)
         wanted = asked if isinstance(asked, int) else [factor * l2 for l2 in asked]
         folds = _folds(self.cv, labelled, rows, labels, groups)
-        check_parts(choice.metric, folds, list(map(str, labelled.classes)))
+        check_parts(metric, folds, list(map(str, labelled.classes)))
         state, interrupted = solve_each(engine, rows, K, wanted, target, folds, choice.by)
         if interrupted:
             raise KeyboardInterrupt
@@ -500,6 +505,46 @@ class SoftmaxClassifierCV(LinearClassifier):
         self.gap_ = float(self.gap_path_[chosen])
         self.n_iter_ = sum(optimum.passes for optimum in optima)
         return self
+
+    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """The metric of `scoring` on these rows; larger is better: a loss has a minus before it.
+
+        Args:
+            X: rows, shape (N, D).
+            y: their labels, shape (N,).
+            sample_weight: wᵢ ≥ 0, shape (N,), or None.
+
+        Raises:
+            NotFittedError: before fit.
+            ValueError: for invalid rows, labels or weights, and where the metric is not defined.
+        """
+        metric = _metric(self.scoring)
+        if metric.name == "accuracy":  # which labels that are not among classes_ have as well
+            return float(super().score(X, y, sample_weight))
+        scores, (_, labels) = self._scores(X), check_labelled(self, X, y, reset=False)
+        weights = check_sample_weight(sample_weight, len(labels))
+        counted = np.ones(len(labels), bool) if weights is None else weights > 0.0
+        known = np.isin(labels[counted], self.classes_)
+        if not known.all():
+            raise ValueError(
+                f"{metric.name} needs rows of the model's classes, but the model has no class "
+                f"{labels[counted][int(np.argmin(known))]}."
+            )
+        codes = np.searchsorted(self.classes_, labels[counted])
+        metric.check(codes, list(map(str, self.classes_)), "these rows")
+        own = None if weights is None else weights[counted]
+        value = metric.value(scored_rows(codes, scores[counted], own))
+        return value if metric.greater else -value
+
+
+def _metric(scoring: Any) -> Metric:
+    """The metric of a path; the error of another says who takes scikit-learn's other scorers."""
+    try:
+        return metric_of(scoring, ONE_CLASS)
+    except SettingsError as error:
+        raise SettingsError(
+            f"{error} onelayer.sklearn.LogisticRegressionCV takes any scorer of scikit-learn."
+        ) from None
 
 
 def _folds(
