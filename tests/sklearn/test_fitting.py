@@ -15,7 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 from onelayer import LearningRateWarning, certify
 from onelayer.data import Dataset
 from onelayer.objective import loss as objective
-from onelayer.sklearn import SoftmaxClassifier, SoftmaxClassifierCV
+from onelayer.sklearn import LogisticRegression, SoftmaxClassifier, SoftmaxClassifierCV
 
 Rows = tuple[NDArray[np.float64], NDArray[np.int64]]
 ONE_BATCH: dict[str, Any] = {"solver": "minibatch", "batch_size": 10**6}
@@ -56,11 +56,46 @@ def test_all_weights_doubled_change_nothing(rows: Rows) -> None:
         np.testing.assert_allclose(one, two, rtol=1e-9, atol=1e-12)
 
 
-def test_a_class_of_weight_zero_is_not_learned() -> None:
+@pytest.mark.parametrize("how", ["sample_weight", "class_weight"])
+@pytest.mark.parametrize("settings", [{}, {"solver": "minibatch"}, {"early_stopping": True}])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_a_class_of_weight_zero_is_kept_and_not_predicted(
+    how: str, settings: dict[str, Any], classes: int
+) -> None:
     X, y = load_iris(return_X_y=True)
-    model = SoftmaxClassifier().fit(X, y, sample_weight=(y != 1).astype(float))
-    assert model.classes_.tolist() == [0, 2]
-    assert model.coef_.shape == (1, 4)
+    X, y = X[y < classes], y[y < classes]
+    if "early_stopping" in settings:
+        settings = {**settings, "solver": "minibatch"}
+    if how == "class_weight":
+        model = SoftmaxClassifier(0.01, class_weight={1: 0}, **settings).fit(X, y)
+    else:
+        model = SoftmaxClassifier(0.01, **settings).fit(X, y, (y != 1).astype(float))
+    assert model.classes_.tolist() == list(range(classes))
+    assert 1 not in model.predict(X)
+    assert model.predict_proba(X)[:, 1].max() < 1e-6
+    if not settings:
+        theirs = LogisticRegression(C=1.0 / (0.02 * np.sum(y != 1)), class_weight={1: 0}).fit(X, y)
+        np.testing.assert_allclose(model.predict_proba(X), theirs.predict_proba(X), atol=1e-3)
+
+
+def test_a_class_of_weight_zero_is_held_out_but_not_learned_by_a_path() -> None:
+    X, y = load_iris(return_X_y=True)
+    model = SoftmaxClassifierCV([0.01], cv=3, class_weight={1: 0}).fit(X, y)
+    assert model.classes_.tolist() == [0, 1, 2]
+    assert model.accuracy_path_.max() < 0.7  # a class weight counts in no score
+    weighted = SoftmaxClassifierCV([0.01], cv=3).fit(X, y, (y != 1).astype(float))
+    np.testing.assert_array_equal(weighted.coef_, model.coef_)
+    assert weighted.accuracy_path_.min() > 0.9
+
+
+@pytest.mark.parametrize("estimator", [SoftmaxClassifier, SoftmaxClassifierCV, LogisticRegression])
+def test_some_class_must_weigh_more_than_nothing(estimator: Any) -> None:
+    X, y = load_iris(return_X_y=True)
+    with pytest.raises(ValueError, match="the weights of rows times those of classes are all 0"):
+        estimator(class_weight={0: 0, 1: 0}).fit(X, y, (y != 2).astype(float))
+    for weight in (-1.0, np.nan):
+        with pytest.raises(ValueError, match="class_weight must be finite and 0 or above"):
+            estimator(class_weight={0: weight}).fit(X, y)
 
 
 def test_balanced_is_sample_weights_of_the_same_sum(rows: Rows) -> None:

@@ -139,7 +139,6 @@ WITH_NAN[3, 2], WITH_INF[5, 1] = np.nan, np.inf
         (WITH_NAN, Y_IRIS, None, "contains NaN at row 3, column 2"),
         (WITH_INF, Y_IRIS, None, "contains infinity at row 5, column 1"),
         (X_IRIS, np.ones(150), None, "at least 2 classes"),
-        (X_IRIS, Y_IRIS, (Y_IRIS == 0).astype(float), "at least 2 classes"),
         (X_IRIS, Y_IRIS, np.zeros(150), "all of it is zero"),
         (X_IRIS, Y_IRIS, np.ones(3), r"150 rows, but its shape is \(3,\)"),
         (X_IRIS, Y_IRIS, -np.ones(150), "row 0 has -1.0"),
@@ -225,7 +224,7 @@ def test_unit_scaling_is_refused_for_sparse_rows() -> None:
         ({"scaling": "log"}, "scaling must be"),
         ({"scaling": "unit"}, "known for uint8 only, but X is float64"),
         ({"class_weight": "even"}, "class_weight must be None, 'balanced' or a dict"),
-        ({"class_weight": {0: -1.0}}, "finite and above 0"),
+        ({"class_weight": {0: -1.0}}, "finite and 0 or above"),
         ({"warm_start": 1}, "warm_start must be True or False"),
         ({"early_stopping": "yes"}, "early_stopping must be True or False"),
         ({"threads": 0}, "threads must be"),
@@ -269,6 +268,11 @@ def test_bad_arguments_of_a_path_are_refused_in_a_sentence(
 ) -> None:
     with pytest.raises(ValueError, match=words):
         SoftmaxClassifierCV(**settings).fit(X_IRIS, Y_IRIS)
+
+
+def test_a_path_needs_two_classes_of_a_weight() -> None:
+    with pytest.raises(ValueError, match="at least 2 classes, but those of a positive weight hold"):
+        SoftmaxClassifierCV().fit(X_IRIS, Y_IRIS, sample_weight=(Y_IRIS == 0).astype(float))
 
 
 def test_a_class_of_one_row_cannot_be_held_out() -> None:

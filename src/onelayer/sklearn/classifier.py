@@ -87,7 +87,7 @@ class SoftmaxClassifier(LinearClassifier):
             ones. With "none" coef_ is LogisticRegression's.
         fit_intercept: whether there is an intercept; without one intercept_ is 0, and "standardize"
             does not centre the features.
-        class_weight: None, "balanced" or a dict {label: weight > 0}; multiplies sample_weight.
+        class_weight: None, "balanced" or a dict {label: weight ≥ 0}; multiplies sample_weight.
         penalty_factors: of "optimum": f ≥ 0 of each feature, (D,), or of some by name, the others
             being 1: the penalty is λ Σ_d f_d ‖coef_[:, d]‖², and 0 leaves a feature unpenalised.
         warm_start: whether fit starts from the last fit's weights.
@@ -394,7 +394,7 @@ class SoftmaxClassifierCV(LinearClassifier):
         max_passes: passes over the rows for each solution, ≥ 1.
         scaling: "none", "unit" (bytes / 255), "standardize" or "auto", fitted to all rows.
         fit_intercept: whether there is an intercept, as in SoftmaxClassifier.
-        class_weight: None, "balanced" or a dict {label: weight > 0}.
+        class_weight: None, "balanced" or a dict {label: weight ≥ 0}.
         penalty_factors: of the features, as in SoftmaxClassifier.
         threads: of the engine, ≥ 1; None is the cores that this process may use, OMP_NUM_THREADS at
             most, and under n_jobs what is left of them.
@@ -481,6 +481,11 @@ class SoftmaxClassifierCV(LinearClassifier):
         )
         scaling, K = labelled.scaling(self.scaling), len(labelled.classes)
         rows = _penalised(self, labelled.rows(scaling))
+        if np.count_nonzero(rows.class_frequencies(K)) < 2:
+            raise ValueError(
+                "a choice of λ needs rows of at least 2 classes, but those of a positive weight "
+                "hold 1 class; give rows of another class a weight."
+            )
         engine = make_engine(threads=self.threads)
         target = Target(0.0, options["tol"], options["max_passes"])
         factor = l2_of_layer(1.0, K)
@@ -551,11 +556,14 @@ def _folds(
     cv: Any, labelled: Labelled, rows: Rows, y: NDArray[Any], groups: ArrayLike | None
 ) -> list[Part]:
     """Rows to train on and rows held out, without those of weight 0; the latter by row weight."""
-    counts = np.ones(len(y), bool) if labelled.weights is None else labelled.weights > 0.0
+    learned, judges = (
+        np.ones(len(y), bool) if weights is None else weights > 0.0
+        for weights in (labelled.weights, labelled.own_weights)
+    )
     parts: list[Part] = []
     for kept, held_out in check_cv(cv, y, classifier=True).split(labelled.X, y, groups):
         kept, held_out = (np.asarray(part, np.int64) for part in (kept, held_out))
-        kept, held_out = kept[counts[kept]], held_out[counts[held_out]]
+        kept, held_out = kept[learned[kept]], held_out[judges[held_out]]
         if not (len(kept) and len(held_out)):
             raise ValueError(
                 "every fold needs rows of a positive weight to train on and to hold out, but fold "

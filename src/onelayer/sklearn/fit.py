@@ -97,10 +97,10 @@ def hold_out(
         members = np.arange(len(labelled.codes))
     codes = labelled.codes[members]
     counts = np.bincount(codes)
-    if counts.min() < 2:
+    if (counts == 1).any():
         raise ValueError(
             "early_stopping holds out rows of each class, so each needs 2 rows or more, but class "
-            f"{labelled.classes[counts.argmin()]} has 1; add rows of it or set "
+            f"{labelled.classes[np.argmax(counts == 1)]} has 1; add rows of it or set "
             "early_stopping=False."
         )
     seed = int(random.randint(np.iinfo(np.int32).max))

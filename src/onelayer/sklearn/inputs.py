@@ -63,7 +63,7 @@ class Labelled:
     """Checked rows with the number of each row's class."""
 
     X: NDArray[np.generic]  # features as stored, (N, D)
-    codes: NDArray[np.int64]  # class of each row, 0 … K − 1; 0 for rows of weight 0
+    codes: NDArray[np.int64]  # class of each row, 0 … K − 1
     classes: NDArray[Any]  # the K labels, sorted
     weights: Float64 | None  # row weights times class weights, (N,); None is one each
     own_weights: Float64 | None  # row weights alone, likewise
@@ -114,18 +114,19 @@ def label_rows(
     *,
     intercept: bool = True,
 ) -> Labelled:
-    """Number the classes of rows and gather the weights; a row of weight 0 counts as absent."""
+    """Number the classes of rows and gather the weights.
+
+    A row of weight 0 counts as absent, but its class is one of the classes, as in scikit-learn.
+    """
     weights = check_sample_weight(sample_weight, len(X))
     members, whole = None, classes is None
     if classes is None:
         weights = None if weights is None else near_one(weights)
-        if weights is not None and not weights.all():
-            members = np.flatnonzero(weights)
-        classes = np.unique(y if members is None else y[members])
+        classes = np.unique(y)
         if len(classes) < 2:
             raise ValueError(
-                "a classifier needs rows of at least 2 classes, but the rows with a positive "
-                f"weight hold {len(classes)} class; give rows of another class."
+                f"a classifier needs rows of at least 2 classes, but y holds 1 class, "
+                f"{classes[0]}; give rows of another class."
             )
     elif not (known := np.isin(y, classes)).all():
         raise ValueError(
@@ -133,10 +134,10 @@ def label_rows(
             f"{y[int(np.argmin(known))]} is not."
         )
     codes = np.searchsorted(classes, y).astype(np.int64)
-    if members is not None:
-        codes[weights == 0.0] = 0
     own, weights = weights, times_class_weights(weights, class_weight, classes, codes)
-    weights = near_one(weights) if whole and weights is not None else weights
+    if whole and weights is not None:
+        weights = near_one(weights)
+        members = None if weights.all() else np.flatnonzero(weights)
     return Labelled(X, codes, classes, weights, own, members, intercept)
 
 
@@ -154,12 +155,10 @@ def times_class_weights(
     class_weight: Any,
     classes: NDArray[Any],
     codes: NDArray[np.int64],
-    *,
-    zero_counts: bool = False,
 ) -> Float64 | None:
     """Row weights times the weights of their classes; "balanced" is Σ w / (K Σ w of the class).
 
-    A class may weigh 0 where `zero_counts`, as a class without rows.
+    A class that weighs 0 is a class without rows.
     """
     if class_weight is None:
         return weights
@@ -176,13 +175,18 @@ def times_class_weights(
         )
     else:
         of_class = compute_class_weight(class_weight, classes=classes, y=classes)
-        least = 0.0 if zero_counts else np.nextafter(0.0, 1.0)
-        if not (np.isfinite(of_class).all() and (of_class >= least).all()):
+        if not (np.isfinite(of_class).all() and (of_class >= 0.0).all()):
             raise SettingsError(
-                f"the weights in class_weight must be finite and above 0, but {class_weight!r} was "
-                "given; leave a class out by leaving out its rows."
+                f"the weights in class_weight must be finite and 0 or above, but {class_weight!r} "
+                "was given; 0 leaves the rows of a class out."
             )
-    return np.asarray(of_class[codes] * (1.0 if weights is None else weights), np.float64)
+    found = np.asarray(of_class[codes] * (1.0 if weights is None else weights), np.float64)
+    if not found.any():
+        raise SettingsError(
+            "the weights of rows times those of classes are all 0; give some class with rows a "
+            "weight above 0."
+        )
+    return found
 
 
 def as_given(X: Any) -> Any:

@@ -186,7 +186,7 @@ class _Logistic(ModelBridge):
             )
         weights = check_sample_weight(sample_weight, len(stored))
         weighted = weights is not None
-        weights = times_class_weights(weights, self.class_weight, classes, codes, zero_counts=True)
+        weights = times_class_weights(weights, self.class_weight, classes, codes)
         design, intercept = stored, self.fit_intercept
         if intercept and self.solver == "liblinear":
             constant = np.full((len(stored), 1), self.intercept_scaling, stored.dtype)
