@@ -118,6 +118,35 @@ def test_without_a_penalty_separable_classes_are_named() -> None:
     assert model.l2_ == 0.0
 
 
+@pytest.mark.filterwarnings("ignore:Setting penalty=None")
+@pytest.mark.filterwarnings("ignore:'penalty' was deprecated")
+def test_the_warning_of_separable_classes_names_what_was_set() -> None:
+    X, y = load_iris(return_X_y=True)
+    words = "with penalty=None the rows of 0 can.*; leave penalty at its default and C finite"
+    with pytest.warns(ConvergenceWarning, match=words):
+        LogisticRegression(penalty=None).fit(X, y)
+    with pytest.warns(ConvergenceWarning, match="with C=inf .*; set C to a finite number"):
+        LogisticRegressionCV(Cs=[1.0, np.inf], cv=3, **SILENT).fit(X, y)
+
+
+@pytest.mark.parametrize(
+    "values", [[], [-1.0], [1.0, 0.0], [np.nan], ["a"], [None], [[1.0, 2.0]], np.array([1, -2])]
+)
+def test_penalties_that_are_none_are_refused_in_a_sentence(values: Any) -> None:
+    X, y, _ = make_rows(2)
+    words = r"Cs must be numbers above 0, at least one, or how many to take, but .* was given\.$"
+    with pytest.raises(SettingsError, match=words):
+        LogisticRegressionCV(Cs=values, cv=3, **SILENT).fit(X, y)
+
+
+@pytest.mark.parametrize("values", [[], [np.nan]])
+def test_l1_ratios_that_are_none_are_refused_in_a_sentence(values: Any) -> None:
+    X, y, _ = make_rows(2)
+    options = SILENT | {"l1_ratios": values, "solver": "saga"}
+    with pytest.raises(SettingsError, match="l1_ratios must be numbers from 0 to 1, at least one"):
+        LogisticRegressionCV(Cs=[1.0], cv=3, **options).fit(X, y)
+
+
 def test_the_type_of_the_coefficients_follows_the_rows() -> None:
     X, y, _ = make_rows(3)
     whole = LogisticRegression().fit(X, y)

@@ -36,7 +36,7 @@ from onelayer.data.scaling import EXACT_BYTES, MAX_SIZE, Scaling
 from onelayer.data.sparse import sparse_rows
 from onelayer.data.weights import near_one
 from onelayer.engines import make_engine
-from onelayer.errors import SettingsError
+from onelayer.errors import SettingsError, one_line
 from onelayer.model.model import Model, require_model, separation_words
 from onelayer.objective.penalty import MAX_L2
 from onelayer.sklearn.base import Layer, ModelBridge, l2_of_layer
@@ -250,9 +250,12 @@ class _Logistic(ModelBridge):
     def _warn_unless_optimal(self, optimum: Optimum, classes: NDArray[Any]) -> None:
         if optimum.separated:
             groups = [[classes[k] for k in group] for group in optimum.separated]
+            setting, remedy = "C=inf", "set C to a finite number"
+            if self.penalty is None:
+                setting, remedy = "penalty=None", "leave penalty at its default and C finite"
             warnings.warn(
-                f"with C=inf {separation_words(groups, len(classes))}, so coef_ grows without end "
-                "and has no optimum; set C to a finite number.",
+                f"with {setting} {separation_words(groups, len(classes))}, so coef_ grows without "
+                f"end and has no optimum; {remedy}.",
                 ConvergenceWarning,
                 stacklevel=4,
             )
@@ -321,6 +324,20 @@ def _check_size(X: NDArray[np.generic], *, unpenalised: bool) -> None:
             f"{int(np.argmax(np.maximum(-low, high)))}), too far from 1 to compute with; scale the "
             "features, as StandardScaler does."
         )
+
+
+def _penalty_values(Cs: Any) -> NDArray[Any]:
+    """The values of C: those that are given, or so many from 1e-4 to 1e4."""
+    if np.ndim(Cs) == 0:
+        return np.logspace(-4, 4, Cs)
+    values = np.asarray(Cs)
+    is_listed = values.ndim == 1 and len(values) > 0 and values.dtype.kind in "biuf"
+    if not (is_listed and values.min() > 0):
+        raise SettingsError(
+            "Cs must be numbers above 0, at least one, or how many to take, but "
+            f"{one_line(repr(Cs))} was given."
+        )
+    return values
 
 
 def _print_step(now: Progress) -> None:
@@ -487,6 +504,13 @@ class LogisticRegressionCV(_Logistic, linear_model.LogisticRegressionCV):  # typ
             ConvergenceWarning: when a solution reached max_iter.
         """
         self._check_arguments(**params)
+        given = None if isinstance(self.l1_ratios, str) else self.l1_ratios
+        ratios = [None] if given is None else list(given)
+        if not ratios or any(ratio != ratio for ratio in ratios):  # NaN differs from itself
+            raise SettingsError(
+                f"l1_ratios must be numbers from 0 to 1, at least one, but {given!r} was given."
+            )
+        self.l1_ratios_, self.Cs_ = np.asarray(ratios), _penalty_values(self.Cs)
         problem = self._read(X, y, sample_weight)
         routed = self._routed(sample_weight, params)
         splits = check_cv(self.cv, problem.y, classifier=True).split(
@@ -494,12 +518,7 @@ class LogisticRegressionCV(_Logistic, linear_model.LogisticRegressionCV):  # typ
         )
         numbers = np.arange(len(problem.y))
         folds = [(numbers[kept], numbers[held_out]) for kept, held_out in splits]
-        self.Cs_ = np.logspace(-4, 4, self.Cs) if np.ndim(self.Cs) == 0 else np.asarray(self.Cs)
         _check_size(problem.X, unpenalised=bool(np.isinf(self.Cs_).any()))
-        given = None if isinstance(self.l1_ratios, str) else self.l1_ratios
-        ratios = [None] if given is None else list(given)
-        self.l1_ratios_ = np.asarray(ratios)
-
         K, rising = len(problem.classes), np.argsort(self.Cs_, kind="stable")
         score = self._scorer(problem, sample_weight, routed.scorer.score)
         shape = len(folds), len(ratios), len(self.Cs_)
