@@ -18,6 +18,7 @@ from PIL import Image
 
 from onelayer import Model, compare, grid, load, solve, train
 from onelayer.cli.models import open_model
+from onelayer.data.scaling import Scaling
 from onelayer.model.calibration import Calibration
 from onelayer.solver import Path as LambdaPath
 from onelayer.training.result import Result
@@ -161,7 +162,13 @@ def test_inspect_names_the_strongest_features_otherwise(run: Command, tmp_path: 
     assert code == 0
     W = make_model().W
     assert f"pixel {int(W[0].argmax())} +{W[0].max():.3g}" in out
+    assert "Weights on the scaled features" in out
     assert [p.name for p in tmp_path.iterdir()] == ["m"]
+    plain = Scaling("none", np.ones(12), np.zeros(12))
+    make_model(image_shape=None, scaling=plain).save(tmp_path / "plain")
+    _, out, _ = run("inspect", "plain")
+    assert "Weights on the features, strongest first" in out
+    assert "scaled features" not in out
 
 
 @pytest.mark.parametrize(

@@ -231,7 +231,13 @@ def strongest_table(model: Model, most: int = 5) -> Table:
         )
         rows.append([name, *cells])
     columns = [Column(name, words=True) for name in ("class", "for it", "against it")]
-    return make_table(f"Weights on the scaled features, strongest first{more}", columns, rows)
+    title = f"Weights on the {weighed_features(model)}, strongest first{more}"
+    return make_table(title, columns, rows)
+
+
+def weighed_features(model: Model) -> str:
+    """What the weights of a model multiply."""
+    return "features" if model.scaling.name == "none" else "scaled features"
 
 
 def feature_name(names: Sequence[str] | None, position: int, first: int | None = None) -> str:

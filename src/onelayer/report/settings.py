@@ -419,10 +419,11 @@ def weights_section(model: Model, name: str) -> Section | None:
     if model.image_shape is not None:
         return None
     W, class_names, names = model.W, model.class_names, model.feature_names
+    weighed = model_tables.weighed_features(model)
     # More features than this are listed by name, the strongest of each class.
     if model.features > 40 or model.classes > MOST_CLASSES:
         table = model_tables.strongest_table(model)
-        text = f"The strongest weights on the scaled features, {name}."
+        text = f"The strongest weights on the {weighed}, {name}."
         return Section("weights", "Weights", (text,), table=table)
     values = np.nan_to_num(W.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
     k, j = np.unravel_index(int(np.abs(values).argmax()), values.shape)
@@ -430,7 +431,7 @@ def weights_section(model: Model, name: str) -> Section | None:
     first = model.settings.get("first_index")
     columns = [model_tables.feature_name(names, j, first)[:24] for j in range(model.features)]
     rows = [one[:24] for one in class_names]
-    title = f"Weights on the scaled features, {name}"
+    title = f"Weights on the {weighed}, {name}"
     said = f"Largest: {values[k, j]:.3g} for {class_names[k]} and {columns[j]}."
     cells = [
         HeatCell(j, k, float(w), tip=(class_names[k], columns[j], f"{w:.4g}"))
