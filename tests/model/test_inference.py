@@ -349,7 +349,7 @@ def test_errors_by_few_groups_say_that_they_are_too_small(errors: Any) -> None:
         assert f"in {groups} groups" in " ".join(found.sentences)
 
 
-@pytest.mark.parametrize("errors", ["auto", "sandwich", "bootstrap"])
+@pytest.mark.parametrize("errors", ["auto", "sandwich"])
 @pytest.mark.parametrize(
     ("groups", "words"),
     [
@@ -369,6 +369,17 @@ def test_groups_that_are_too_few_for_the_coefficients_are_refused(
     with pytest.raises(ol.SettingsError, match=words):
         model.inference(grouped, errors=errors)
     assert model.inference(grouped, errors="hessian").groups is None
+
+
+def test_few_groups_are_enough_for_the_bootstrap_and_where_there_is_a_penalty() -> None:
+    rows = simulated(300, 2)
+    one, three = (replace(rows, groups=np.arange(300) % of) for of in (1, 3))
+    free, penalised = (ol.solve(rows, l2=l2, **EXACT) for l2 in (0, 0.01))
+    assert penalised.inference(three, errors="sandwich").freedom == 2
+    assert free.inference(three, errors="bootstrap", resamples=100).groups == 3
+    for model, errors in ((penalised, "sandwich"), (free, "bootstrap")):
+        with pytest.raises(ol.SettingsError, match="all rows are of one"):
+            model.inference(one, errors=errors)  # type: ignore[arg-type]
 
 
 def test_the_unit_of_a_feature_divides_its_coefficient_and_error() -> None:

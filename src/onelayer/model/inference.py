@@ -338,8 +338,9 @@ def infer(
     _check_cost(model, dataset)
     grouped = dataset.groups is not None
     kind = _kind(model, errors, grouped=grouped, asked=groups is not None)
-    member = None if kind == "hessian" else _groups(dataset, _unknowns(model))
     l2, mass = model.l2 or 0.0, weight_sum(dataset, None)
+    free = _unknowns(model) if kind == "sandwich" and l2 == 0.0 else 1
+    member = None if kind == "hessian" else _groups(dataset, free)
     frequencies = rows.class_frequencies(model.classes)
     _check_classes(model, frequencies)
     bootstraps = kind == "bootstrap"
@@ -461,7 +462,8 @@ def _kind(model: Model, errors: str, *, grouped: bool, asked: bool) -> str:
 def _groups(rows: Dataset, unknowns: int) -> NDArray[np.int64] | None:
     """The number of each row's group; None where there are none.
 
-    At the optimum the gradients of G groups have the sum 0, so they span G − 1 directions at most.
+    At the optimum for λ = 0 the gradients of G groups have the sum 0, so they span G − 1 directions
+    at most; a penalty holds the others.
     """
     if rows.groups is None:
         return None
