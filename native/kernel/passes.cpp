@@ -467,7 +467,7 @@ class ClassRows {
   Index following_[kClassWindow];
 };
 
-// Calls add(window, its first row, how many of its rows) for rows that a second-level cache holds twice, until `stop`.
+// Takes one window after the other and calls add(first, count) for kClassRows of its rows at a time, until `stop`.
 template <class Request, class Add>
 void for_class_rows(const Request& request, int thread, ClassRows& window, std::atomic<bool>& stop, const Add& add) {
   PollTimer poll_timer;
@@ -550,10 +550,10 @@ bool class_sums(const Kernels<T>& kernels, const ClassSumsRequest& request) {
                                                   part_begin(parts, threads, thread) * kClassPart * bytes));
   std::atomic<bool> stop{false};
   run_threads(static_cast<int>(threads), [&](int thread) {
-    const ClassRows& window = *windows[static_cast<std::size_t>(thread)];
+    ClassRows& window = *windows[static_cast<std::size_t>(thread)];
     const Index begin = part_begin(parts, threads, thread) * kClassPart;
     const Index end = min(part_begin(parts, threads, thread + 1) * kClassPart, D);
-    for_class_rows(request, thread, *windows[static_cast<std::size_t>(thread)], stop, [&](Index first, Index count) {
+    for_class_rows(request, thread, window, stop, [&](Index first, Index count) {
       kernels.class_sums({window.rows + first, window.rows + first + kClassRows, stored.x.type, end - begin, count,
                           window.labels + first, window.weights + first, request.sums + begin, D,
                           request.squares + begin});

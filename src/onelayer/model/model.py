@@ -420,9 +420,9 @@ class Model:
             reference: the class, by its name, that the others are compared with; None is the first.
             level: of the intervals, above 0 and below 1.
             groups: what each row belongs to, such as its patient, (N,); None takes those of the
-                data. Sandwich and bootstrap then let rows of one group depend on each other; there
-                must be more groups than coefficients, and with fewer than 30 errors are often too
-                small.
+                data. Sandwich and bootstrap then let rows of one group depend on each other; with
+                fewer than 30 groups errors are often too small, and the sandwich of λ = 0 needs
+                more groups than coefficients.
             resamples: of the bootstrap, ≥ 100.
             seed: of the bootstrap.
             engine: of the bootstrap's refits: an engine or its name; None is the native engine.
@@ -431,8 +431,8 @@ class Model:
 
         Raises:
             SettingsError: when classes are separable or features linearly dependent and λ = 0, when
-                the model is not at its optimum, when groups are no more than coefficients, and when
-                the Hessian does not fit into memory.
+                the model is not at its optimum, when groups are too few, and when the Hessian does
+                not fit into memory.
             DataError: when the rows have other features or classes than the model.
 
         Example:
@@ -576,7 +576,7 @@ there.
         The scaling is folded into its weights; `classes_` are the model's labels, sorted. For two
         classes it keeps one row, W₁ − W₀, whose logistic function is the softmax of both. Of
         features as stored C is 1/(2λN), or 1/(λN) for two classes, whose one row LogisticRegression
-        penalises, if λ > 0 and N are known; of features divided by one number c, λ is that over
+        penalises, if λ > 0 and N are known; of features divided by one number c it is that over
         c². It keeps its default where LogisticRegression has no such penalty: of standardized
         features, by factors or of groups; and where rows or classes had weights whose sum is not
         known. Of many labels a row it is a OneVsRestClassifier with one for each label.

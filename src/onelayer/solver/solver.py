@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -264,6 +264,13 @@ class SolverState:
     steps: int
     # For ℓ1 of two classes, as of `Slopes.state`.
     slopes_at: Float64 | None = field(default=None, metadata=MAY_LACK)
+
+
+class AtZero(NamedTuple):
+    """The loss where W = 0, and the norm of its gradient there."""
+
+    loss: float
+    norm: float
 
 
 class Solver:
@@ -685,8 +692,8 @@ class Solver:
             return self._evaluate_cold()
         with np.errstate(over="ignore", invalid="ignore"):
             point = self._evaluate(self._at)
-        slack = SLACK * (1.0 + self._at_cold[0])
-        return point if point.cost <= self._at_cold[0] + slack else self._restart()
+        slack = SLACK * (1.0 + self._at_cold.loss)
+        return point if point.cost <= self._at_cold.loss + slack else self._restart()
 
     def _restart(self) -> Point:
         """Begin again at W = 0 and the bias that is best there; steps are forgotten."""
@@ -829,15 +836,14 @@ class Solver:
         if self._rows.score_offsets is not None:
             return self._evaluate(self._cold)
         G = np.where(self._centred.scale != 0.0, -self._sums.centred, 0.0)
-        return self._point(self._cold, Pass(self._at_cold[0], G, np.zeros(len(G))))
+        return self._point(self._cold, Pass(self._at_cold.loss, G, np.zeros(len(G))))
 
     @cached_property
-    def _at_cold(self) -> tuple[float, float]:
-        """The loss where W = 0, and the norm of its gradient there."""
+    def _at_cold(self) -> AtZero:
         if self._rows.score_offsets is not None:
             found = self._pass_at(self._evaluate(self._cold))
-            return found.loss, norm(found.G)
-        return entropy(self._frequencies), norm(self._sums.centred)
+            return AtZero(found.loss, norm(found.G))
+        return AtZero(entropy(self._frequencies), norm(self._sums.centred))
 
     def _pass_at(self, point: Point) -> Pass:
         """What the pass found of the loss, for the classes that have rows."""
@@ -852,7 +858,7 @@ class Solver:
             return FLOAT32_NOISE
         noise = FLOAT32_NOISE * self._norm_at_zero()
         bend = float(self._penalty.curvature)
-        return max(noise**2 / (2.0 * bend * max(self._at_cold[0], TINY)), LEAST_FLOAT32_GAP)
+        return max(noise**2 / (2.0 * bend * max(self._at_cold.loss, TINY)), LEAST_FLOAT32_GAP)
 
     def _estimated_gap(self, point: Point) -> float:
         """The relative gap that a certificate would find here if the bias were at its best."""
@@ -869,7 +875,7 @@ class Solver:
 
     def _norm_at_zero(self) -> float:
         """‖∇_W J‖ at W = 0 with the bias that fits the class frequencies."""
-        return self._at_cold[1] or 1.0
+        return self._at_cold.norm or 1.0
 
     def _search_from(self, point: Point) -> Search | FreeProof:
         """Bring the bias near to its best for the weights of a point, in its arithmetic."""
@@ -935,7 +941,7 @@ class Solver:
         # ‖G‖² of such features, at most: it is of their squares that are left, times 2.
         with np.errstate(over="ignore"):  # of 1e300, say, which is far from hidden
             hidden = float(np.sum((EQUAL * self._proven.offset[constant]) ** 2))
-        least = ROUNDING["float64"] * float(self._penalty.curvature) * self._at_cold[0]
+        least = ROUNDING["float64"] * float(self._penalty.curvature) * self._at_cold.loss
         of_all = search.is_sharp and self._present.all()
         if not (of_all and hidden <= 1e-6 * least):
             search.begin()
